@@ -1,0 +1,1 @@
+"""Floor 2: frozen values that nodes exchange, store and agree on."""

@@ -1,0 +1,1 @@
+"""Floor 1: units, canonical codec, keys and signatures, Merkle trees."""

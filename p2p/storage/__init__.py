@@ -1,0 +1,1 @@
+"""Floor 4a: the `Store` port, its memory and SQLite implementations, and blob files."""
