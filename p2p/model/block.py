@@ -1,0 +1,121 @@
+"""Validators, blocks and certificates: what consensus decides and what proves it.
+
+A block is one epoch. Its header commits to the body by Merkle roots and to the state after the
+block was executed, so one certificate over a header digest proves any account, receipt or reward.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.model.fields import (
+    AccountField,
+    AmountField,
+    DigestField,
+    HeightField,
+    MomentField,
+    RoundField,
+    SignatureField,
+)
+from p2p.model.parameters import VALIDATORS_MAX
+from p2p.model.receipt import ServiceReceipt
+from p2p.model.transaction import Transaction
+from p2p.primitives.codec import Value, encode
+from p2p.primitives.digests import digest, merkle_root
+from p2p.primitives.units import AccountId, Digest
+
+
+class Validator(Value, frozen=True):
+    """A voter and its weight (bonded micro-tokens)."""
+
+    account: AccountField
+    power: Annotated[AmountField, Meta(ge=1)]
+
+
+class ValidatorSet(Value, frozen=True):
+    """The voters of a height, by power downwards, then by account."""
+
+    validators: Annotated[tuple[Validator, ...], Meta(max_length=VALIDATORS_MAX)]
+
+    @property
+    def total_power(self) -> int:
+        """Sum of all powers."""
+        return sum(validator.power for validator in self.validators)
+
+    def powers(self) -> dict[AccountId, int]:
+        """Power by account, in set order."""
+        return {validator.account: validator.power for validator in self.validators}
+
+    def root(self) -> Digest:
+        """Merkle root over the validators in order."""
+        return merkle_root([encode(validator) for validator in self.validators])
+
+
+def is_quorum(power: int, total: int) -> bool:
+    """More than two thirds: 2f+1 in the Tendermint paper."""
+    return 3 * power > 2 * total
+
+
+def is_skip(power: int, total: int) -> bool:
+    """More than one third: f+1 in the Tendermint paper."""
+    return 3 * power > total
+
+
+class Header(Value, frozen=True, tag="header"):
+    """What a certificate signs. Roots are RFC 6962 Merkle roots."""
+
+    chain_id: DigestField
+    height: HeightField
+    time_ms: MomentField
+    proposer: AccountField
+    previous: DigestField
+    """Digest of the header below; the chain id at height 1."""
+    transactions_root: DigestField
+    receipts_root: DigestField
+    rewards_root: DigestField
+    state_root: DigestField
+    """State after this block."""
+    validators_root: DigestField
+    """The set that decides this height."""
+    next_validators_root: DigestField
+    """The set that decides the next height."""
+    minted: AmountField
+    burned: AmountField
+    supply: AmountField
+    parameters_digest: DigestField
+
+    def digest(self) -> Digest:
+        """Names the block; what validators vote for."""
+        return digest(encode(self))
+
+
+class Block(Value, frozen=True, tag="block"):
+    """One epoch: orders, receipts to settle, and the header that commits to both."""
+
+    header: Header
+    transactions: Annotated[tuple[Transaction, ...], Meta(max_length=10_000)]
+    receipts: Annotated[tuple[ServiceReceipt, ...], Meta(max_length=10_000)]
+
+
+class CommitSignature(Value, frozen=True):
+    """One validator's precommit, as its signature."""
+
+    validator: AccountField
+    signature: SignatureField
+
+
+class Certificate(Value, frozen=True, tag="certificate"):
+    """Precommits of one round for one header, by validator account upwards; > 2/3 of the power."""
+
+    chain_id: DigestField
+    height: HeightField
+    round: RoundField
+    header_digest: DigestField
+    signatures: Annotated[tuple[CommitSignature, ...], Meta(max_length=VALIDATORS_MAX)]
+
+
+class CommittedBlock(Value, frozen=True, tag="committed"):
+    """A block and the proof that it was decided."""
+
+    block: Block
+    certificate: Certificate

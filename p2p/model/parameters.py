@@ -1,0 +1,109 @@
+"""What a chain agrees on before its first block: parameters and genesis.
+
+`chain_id` is the digest of the genesis, so two networks with one different number never accept each
+other's signatures.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from p2p.model.fields import AccountField, AmountField, MomentField, NameText
+from p2p.primitives.codec import Value, encode
+from p2p.primitives.digests import digest
+from p2p.primitives.units import BASIS_POINTS, KIB, Amount, Digest, Millis
+
+AD_BYTES_MAX: Final = 4 * KIB
+RECEIPT_BYTES_MAX: Final = 1 * KIB
+TRANSACTION_BYTES_MAX: Final = 4 * KIB
+BLOCK_BYTES_MAX: Final = 512 * KIB
+VOTE_BYTES_MAX: Final = 1 * KIB
+VALIDATORS_MAX: Final = 100
+"""A certificate holds one signature a validator: 100 keep it under 10 KiB and 9 ms to verify."""
+CERTIFICATE_BYTES_MAX: Final = 16 * KIB
+GENESIS_BYTES_MAX: Final = 1024 * KIB
+COMMITTED_BYTES_MAX: Final = BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX
+PROPOSAL_BYTES_MAX: Final = BLOCK_BYTES_MAX + VOTE_BYTES_MAX
+
+_Span = Annotated[Millis, Meta(ge=0, le=24 * 3600 * 1000)]
+_Rate = Annotated[int, Meta(ge=0, le=BASIS_POINTS)]
+_Epochs = Annotated[int, Meta(ge=0, le=2**32)]
+
+
+class Parameters(Value, frozen=True):
+    """Numbers that every node of a chain must share. Rates are basis points (1/10000)."""
+
+    epoch_ms: _Span = Millis(5_000)
+    """From one commit to the start of the next height."""
+    validators_max: Annotated[int, Meta(ge=1, le=VALIDATORS_MAX)] = 32
+    propose_timeout_ms: _Span = Millis(3_000)
+    prevote_timeout_ms: _Span = Millis(1_000)
+    precommit_timeout_ms: _Span = Millis(1_000)
+    timeout_delta_ms: _Span = Millis(500)
+    """Growth of every timeout per round (Tendermint's linear timeouts; Malachite's 500 ms)."""
+    time_precision_ms: _Span = Millis(500)
+    """How far correct clocks may differ (proposer-based timestamps, CometBFT ADR 071)."""
+    time_delay_ms: _Span = Millis(15_000)
+    """How long a proposal may travel before its time counts as untimely."""
+    fee_rate: _Rate = 500
+    """F: share of a settled amount that is the network's fee."""
+    validator_rate: _Rate = 1_000
+    """V: share of the fee that goes to the validators."""
+    bonus_rate: _Rate = 8_000
+    """R: share of the fee that a provider of full quality gets back."""
+    quality_initial: _Rate = BASIS_POINTS
+    """Quality of a provider without a record; audits move it."""
+    receipt_late_epochs: _Epochs = 2
+    """A receipt of epoch e settles in blocks e to e + this."""
+    unbonding_epochs: _Epochs = 100
+    """Stake stays slashable this long after an unbond: longer than evidence lives."""
+    transaction_fee_min: AmountField = Amount(10)
+    """Burned; what a transaction costs at least, so that spam costs."""
+    block_bytes_max: Annotated[int, Meta(ge=4 * KIB, le=BLOCK_BYTES_MAX)] = BLOCK_BYTES_MAX
+
+
+class GenesisAccount(Value, frozen=True):
+    """One account at height 0; `bonded` > 0 makes it a validator."""
+
+    account: AccountField
+    balance: AmountField
+    bonded: AmountField = Amount(0)
+
+
+class Genesis(Value, frozen=True):
+    """The whole of a chain's beginning."""
+
+    name: NameText
+    time_ms: MomentField
+    parameters: Parameters
+    accounts: Annotated[tuple[GenesisAccount, ...], Meta(min_length=1, max_length=10_000)]
+
+    @property
+    def chain_id(self) -> Digest:
+        """Digest of the canonical genesis."""
+        return digest(encode(self))
+
+    @property
+    def validators(self) -> tuple[GenesisAccount, ...]:
+        """Accounts with a bond, in genesis order."""
+        return tuple(entry for entry in self.accounts if entry.bonded > 0)
+
+
+def timeout_ms(base_ms: Millis, round_: int, parameters: Parameters) -> Millis:
+    """Timeout of a round: grows linearly, so that rounds outlast any fixed delay."""
+    return Millis(base_ms + round_ * parameters.timeout_delta_ms)
+
+
+def with_overrides(parameters: Parameters, overrides: dict[str, int]) -> Parameters:
+    """Parameters with some fields replaced. Raises ValueError naming an unknown or bad field."""
+    known = {field.name for field in msgspec.structs.fields(Parameters)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ValueError(f"unknown parameter {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    merged = {**msgspec.structs.asdict(parameters), **overrides}
+    try:
+        values = [merged[field.name] for field in msgspec.structs.fields(Parameters)]
+        return msgspec.convert(values, Parameters)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"bad parameter: {error}") from None
