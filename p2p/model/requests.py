@@ -1,0 +1,106 @@
+"""Requests between neighbours and their answers.
+
+`/gigmesh/sync/1` carries status, blocks and round gaps; `/gigmesh/peers/1` carries addresses. Every
+answer is bounded in count and bytes, by the one who answers and by the one who reads.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from p2p.model.block import CommittedBlock
+from p2p.model.fields import AccountField, AddressText, DigestField, HeightField, RoundField
+from p2p.model.parameters import COMMITTED_BYTES_MAX
+from p2p.model.vote import ProposedBlock, Vote, VoteKind
+from p2p.primitives.codec import Value
+from p2p.primitives.units import KIB
+
+SYNC_PROTOCOL: Final = "/gigmesh/sync/1"
+PEERS_PROTOCOL: Final = "/gigmesh/peers/1"
+
+REQUEST_BYTES_MAX: Final = 16 * KIB
+RESPONSE_BYTES_MAX: Final = 2 * COMMITTED_BYTES_MAX
+BLOCKS_COUNT_MAX: Final = 64
+VOTES_COUNT_MAX: Final = 256
+SUMMARIES_MAX: Final = 32
+PEERS_COUNT_MAX: Final = 32
+ADDRESSES_MAX: Final = 8
+
+
+class StatusRequest(Value, frozen=True, tag="status?"):
+    """Where are you? Says where the asker is."""
+
+    chain_id: DigestField
+    height: HeightField
+
+
+class Status(Value, frozen=True, tag="status"):
+    """The last committed height, and the lowest one whose block can be asked for."""
+
+    chain_id: DigestField
+    height: HeightField
+    header_digest: DigestField
+    lowest_height: HeightField
+
+
+class BlocksRequest(Value, frozen=True, tag="blocks?"):
+    """Committed blocks from a height upwards."""
+
+    from_height: HeightField
+    count: Annotated[int, Meta(ge=1, le=BLOCKS_COUNT_MAX)]
+
+
+class Blocks(Value, frozen=True, tag="blocks"):
+    """Consecutive blocks from the height asked for; fewer, or none, when that is what there is."""
+
+    blocks: Annotated[tuple[CommittedBlock, ...], Meta(max_length=BLOCKS_COUNT_MAX)]
+
+
+class RoundSummary(Value, frozen=True):
+    """Which validators' votes of one kind and round the asker holds: bit i for validator i."""
+
+    round: RoundField
+    kind: VoteKind
+    bits: Annotated[bytes, Meta(max_length=16)]
+
+
+class RoundRequest(Value, frozen=True, tag="round?"):
+    """What I lack of the open height: answered with votes and proposals that I do not hold."""
+
+    height: HeightField
+    round: RoundField
+    summaries: Annotated[tuple[RoundSummary, ...], Meta(max_length=SUMMARIES_MAX)]
+    proposals: Annotated[tuple[RoundField, ...], Meta(max_length=SUMMARIES_MAX)]
+    """Rounds whose proposal the asker holds."""
+
+
+class RoundMessages(Value, frozen=True, tag="round"):
+    """Votes and a proposal that the asker lacks; at most one block, since blocks are large."""
+
+    votes: Annotated[tuple[Vote, ...], Meta(max_length=VOTES_COUNT_MAX)]
+    proposal: ProposedBlock | None
+
+
+class PeersRequest(Value, frozen=True, tag="peers?"):
+    """Whom do you know? `wanted` names validators whose addresses the asker needs."""
+
+    wanted: Annotated[tuple[AccountField, ...], Meta(max_length=PEERS_COUNT_MAX)] = ()
+
+
+class PeerRecord(Value, frozen=True):
+    """A peer and where it was reached."""
+
+    account: AccountField
+    addresses: Annotated[tuple[AddressText, ...], Meta(min_length=1, max_length=ADDRESSES_MAX)]
+
+
+class Peers(Value, frozen=True, tag="peers"):
+    """Peers that the answerer has been connected to, or has an ad of."""
+
+    records: Annotated[tuple[PeerRecord, ...], Meta(max_length=PEERS_COUNT_MAX)]
+
+
+SyncRequest = StatusRequest | BlocksRequest | RoundRequest
+SyncResponse = Status | Blocks | RoundMessages
+Request = StatusRequest | BlocksRequest | RoundRequest | PeersRequest
+Response = Status | Blocks | RoundMessages | Peers

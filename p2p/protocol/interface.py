@@ -1,0 +1,330 @@
+"""The replica's face: everything that can happen to a node, and everything it can order.
+
+A world (live or virtual) feeds inputs to `Replica.step(input, now_ms)` and carries out the effects
+in list order. `Persist` is durable before anything after it leaves. Commands are inputs with a
+`ticket`; each is answered by exactly one `Reply` of the same ticket, sooner or later.
+"""
+
+import msgspec
+
+from p2p.model.ad import CapacityAd
+from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
+from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
+from p2p.model.offer import Offer
+from p2p.model.receipt import ServiceReceipt
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import Request, Response
+from p2p.model.rpc import Rpc
+from p2p.model.topic import GossipValue, Topic
+from p2p.model.transaction import Action
+from p2p.primitives.signing import Verified
+from p2p.primitives.units import Amount, BlobId, ChannelId, Digest, Height, PeerId
+
+# ---- inputs: news from the world ------------------------------------------------------------
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The world runs; set the first timers. `addresses` are where we can be reached."""
+
+    addresses: tuple[str, ...]
+
+
+class DialFailed(msgspec.Struct, frozen=True):
+    """A dial that was ordered came to nothing."""
+
+    peer: PeerId
+
+
+class RpcReceived(msgspec.Struct, frozen=True):
+    """A decoded gossip RPC."""
+
+    peer: PeerId
+    rpc: Rpc
+
+
+class RpcSent(msgspec.Struct, frozen=True):
+    """The last RPC to the peer left; the next may follow."""
+
+    peer: PeerId
+
+
+class PeerMisbehaved(msgspec.Struct, frozen=True):
+    """The shell or the verifier caught a peer at something: undecodable bytes, a false answer."""
+
+    peer: PeerId
+    reason: Reason
+    detail: str = ""
+
+
+class MessageVerified(msgspec.Struct, frozen=True):
+    """A gossip message that `Verify` asked about is well-formed and truly signed."""
+
+    message_id: bytes
+    topic: Topic
+    peer: PeerId
+    value: Verified[GossipValue]
+
+
+class MessageRefused(msgspec.Struct, frozen=True):
+    """A gossip message that `Verify` asked about is not."""
+
+    message_id: bytes
+    topic: Topic
+    peer: PeerId
+    reason: Reason
+    detail: str = ""
+
+
+class RequestArrived(msgspec.Struct, frozen=True):
+    """A neighbour asks; answer with `Respond` of the same id."""
+
+    request_id: int
+    peer: PeerId
+    request: Request
+
+
+class ResponseArrived(msgspec.Struct, frozen=True):
+    """A verified answer to our `SendRequest` of this id."""
+
+    request_id: int
+    peer: PeerId
+    response: Verified[Response]
+
+
+# ---- inputs: commands of the node's owner and of its services -----------------------------------
+
+
+class SubmitTransaction(msgspec.Struct, frozen=True):
+    """Sign and publish an action of this account. Reply: `Transaction` or `Rejected`."""
+
+    ticket: int
+    action: Action
+    fee: Amount | None = None
+
+
+class ChangeOffer(msgspec.Struct, frozen=True):
+    """Replace what this node offers; a new ad follows. Reply: `CapacityAd` or `Rejected`."""
+
+    ticket: int
+    offer: Offer
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Work in one window, beyond all that was signed for before."""
+
+    bytes_put: int = 0
+    bytes_get: int = 0
+    mib_epochs: int = 0
+
+
+class SignReceipt(msgspec.Struct, frozen=True):
+    """Consumer: pay a window of work on our channel. Reply: half-signed `ServiceReceipt` or `Rejected`.
+
+    `obligations_root` is the root after this window; `epoch` is the provider's, if it asked for one.
+    """
+
+    ticket: int
+    channel: ChannelId
+    ad: Verified[CapacityAd]
+    work: Work
+    obligations_root: Digest
+    epoch: Height | None = None
+
+
+class AcceptReceipt(msgspec.Struct, frozen=True):
+    """Provider: the consumer paid a window. Reply: fully signed `ServiceReceipt` or `Rejected`.
+
+    `work` is what this provider measured in the window; the receipt must cover it.
+    """
+
+    ticket: int
+    receipt: Verified[ServiceReceipt]
+    work: Work
+    obligations_root: Digest
+
+
+class StoreReceipt(msgspec.Struct, frozen=True):
+    """Either party: keep a fully signed receipt that the other showed. Reply: it, or `Rejected`."""
+
+    ticket: int
+    receipt: Verified[ServiceReceipt]
+
+
+class Obligation(msgspec.Struct, frozen=True, array_like=True):
+    """A blob that a provider holds for a consumer on a channel, until an epoch."""
+
+    blob: BlobId
+    channel: ChannelId
+    provider: bytes
+    consumer: bytes
+    size_bytes: int
+    until_epoch: int
+    name: str = ""
+
+
+class RecordObligation(msgspec.Struct, frozen=True):
+    """Remember a blob held (as provider) or placed (as consumer). Reply: the `Obligation`."""
+
+    ticket: int
+    obligation: Obligation
+
+
+class DropObligation(msgspec.Struct, frozen=True):
+    """Forget a blob held or placed on a channel. Reply: True when it was known."""
+
+    ticket: int
+    blob: BlobId
+    channel: ChannelId
+
+
+class SpaceMeasured(msgspec.Struct, frozen=True):
+    """Free room for blobs, measured by the shell; the ad follows in due time."""
+
+    free_bytes: int
+
+
+Command = (
+    SubmitTransaction
+    | ChangeOffer
+    | SignReceipt
+    | AcceptReceipt
+    | StoreReceipt
+    | RecordObligation
+    | DropObligation
+)
+
+ReplicaInput = (
+    Started
+    | TimerFired
+    | PeerConnected
+    | PeerDisconnected
+    | DialFailed
+    | RpcReceived
+    | RpcSent
+    | PeerMisbehaved
+    | MessageVerified
+    | MessageRefused
+    | RequestArrived
+    | ResponseArrived
+    | RequestFailed
+    | SpaceMeasured
+    | Command
+)
+
+# ---- effects ---------------------------------------------------------------------------------
+
+
+class SendRpc(msgspec.Struct, frozen=True):
+    """Hand one gossip RPC to the connection; answer `RpcSent` when it left."""
+
+    peer: PeerId
+    rpc: Rpc
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Decode and check a gossip message; answer `MessageVerified` or `MessageRefused`."""
+
+    message_id: bytes
+    topic: Topic
+    data: bytes
+    peer: PeerId
+
+
+class SendRequest(msgspec.Struct, frozen=True):
+    """Ask a neighbour; answer `ResponseArrived` or `RequestFailed` within `deadline_ms`."""
+
+    request_id: int
+    peer: PeerId
+    request: Request
+    deadline_ms: int
+
+
+class Respond(msgspec.Struct, frozen=True):
+    """Answer a neighbour's request; None refuses it."""
+
+    request_id: int
+    response: Response | None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The result of a command: the value that the command names, or `Rejected`."""
+
+    ticket: int
+    result: object | Rejected
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A block is final and durable here."""
+
+    height: Height
+    header_digest: Digest
+    state_root: Digest
+    time_ms: int
+    round: int
+    transactions: int
+    receipts: int
+
+
+class RoundStarted(msgspec.Struct, frozen=True):
+    """Consensus entered a round above 0: somebody was slow, silent or wrong."""
+
+    height: Height
+    round: int
+
+
+class AdLearned(msgspec.Struct, frozen=True):
+    """A provider's newest ad was accepted."""
+
+    provider: bytes
+    seq: int
+
+
+class PeerPenalized(msgspec.Struct, frozen=True):
+    """A peer was at fault."""
+
+    peer: PeerId
+    reason: Reason
+    detail: str
+
+
+class EquivocationFound(msgspec.Struct, frozen=True):
+    """A validator signed two different votes or proposals for one slot."""
+
+    validator: bytes
+    height: Height
+    round: int
+    what: str
+
+
+class InvariantViolated(msgspec.Struct, frozen=True):
+    """A block broke a rule that no block may break; the node stops taking part."""
+
+    name: str
+    height: Height
+    detail: str
+
+
+Event = (
+    Committed | RoundStarted | AdLearned | PeerPenalized | EquivocationFound | InvariantViolated
+)
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """Tell whoever watches this node."""
+
+    event: Event
+
+
+ReplicaEffect = (
+    SendRpc
+    | Verify
+    | SendRequest
+    | Respond
+    | SetTimer
+    | CancelTimer
+    | Persist
+    | Dial
+    | HangUp
+    | Reply
+    | Notify
+)
