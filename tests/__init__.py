@@ -1,0 +1,1 @@
+"""Tests; the tree mirrors `p2p` and `sim_harness`."""

@@ -1,0 +1,17 @@
+"""What every test shares: trio as the event loop, and two hypothesis profiles."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# A deadline measures how busy the machine is; nothing here is a property of time.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on trio, as the node does."""
+    return "trio"
