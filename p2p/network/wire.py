@@ -1,0 +1,145 @@
+"""Raw connections: TCP sockets behind a read buffer. The one place where they are made.
+
+A world with other links (virtual time, injected faults) puts another `Wires` in its place: it
+deals in plain trio streams.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+from libp2p.abc import ConnectionType, IRawConnection
+from libp2p.io.exceptions import ConnectionClosedError
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as MultiaddrError
+
+from p2p.network.port import TransportError
+from p2p.primitives.keys import parse_peer
+from p2p.primitives.units import KIB, PeerId
+
+READ_BYTES: Final = 128 * KIB
+"""One receive call; two full Noise messages."""
+LISTEN_BACKLOG: Final = 512
+HOST_PROTOCOLS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
+
+
+class Address:
+    """A TCP multiaddr, taken apart."""
+
+    __slots__ = ("host", "kind", "peer", "port")
+
+    def __init__(self, text: str) -> None:
+        """Parse `text`. Raises ValueError."""
+        parts = text.split("/")
+        tail = parts[5:]
+        if parts[0] or len(parts) < 5 or parts[1] not in HOST_PROTOCOLS or parts[3] != "tcp":
+            raise ValueError(f"not a TCP address: {text[:200]!r}")
+        if tail and (len(tail) != 2 or tail[0] != "p2p"):
+            raise ValueError(f"not a plain TCP address: {text[:200]!r}")
+        self.kind = parts[1]
+        self.host = parts[2]
+        self.peer = parse_peer(tail[1]) if tail else None
+        try:
+            Multiaddr(f"/{self.kind}/{self.host}/tcp/{parts[4]}")
+        except (MultiaddrError, ValueError) as error:
+            raise ValueError(f"not a TCP address: {text[:200]!r}") from error
+        self.port = int(parts[4])
+
+
+class Wires(Protocol):
+    """Where raw connections come from."""
+
+    async def dial(self, peer: PeerId, host: str, port: int) -> trio.abc.Stream:
+        """Connect. Raises OSError."""
+
+    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        """Listen. Raises OSError."""
+
+
+class TcpWires:
+    """Real TCP sockets."""
+
+    async def dial(self, peer: PeerId, host: str, port: int) -> trio.abc.Stream:
+        del peer
+        return await trio.open_tcp_stream(host, port)
+
+    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        return await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
+
+
+class WireConnection(IRawConnection):
+    """A trio stream with the face that py-libp2p's Noise reads and writes.
+
+    `read(n)` gives exactly n bytes: py-libp2p asks for two bytes, then for a body
+    (io/msgio.py:22), which would be two system calls for each Noise message.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, initiator: bool) -> None:
+        self.is_initiator = initiator
+        self.remote = _endpoint_of(stream)
+        self._stream = stream
+        self._buffer = bytearray()
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Exactly `n` bytes, or what there is. Raises ConnectionClosedError."""
+        buffer = self._buffer
+        while len(buffer) < (1 if n is None else n):
+            try:
+                chunk = await self._stream.receive_some(READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise ConnectionClosedError("the socket broke", transport="tcp") from error
+            if not chunk:
+                raise ConnectionClosedError("the peer closed the socket", transport="tcp")
+            buffer += chunk
+        size = len(buffer) if n is None else n
+        data = bytes(buffer[:size])
+        del buffer[:size]
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send all. Raises ConnectionClosedError."""
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionClosedError("the socket broke", transport="tcp") from error
+
+    async def close(self) -> None:
+        """Close at once, without a goodbye."""
+        await trio.aclose_forcefully(self._stream)
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self.remote
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        return [] if self.remote is None else [Multiaddr(multiaddr_text(self.remote))]
+
+    def get_connection_type(self) -> ConnectionType:
+        return ConnectionType.DIRECT
+
+
+def multiaddr_text(endpoint: tuple[str, int]) -> str:
+    """The multiaddr of a TCP endpoint."""
+    host, port = endpoint
+    return f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}"
+
+
+def listen_endpoint(text: str) -> Address:
+    """The address to listen on that `text` names. Raises TransportError."""
+    try:
+        address = Address(text)
+    except ValueError as error:
+        raise TransportError(f"cannot listen: {error}") from error
+    if address.kind not in ("ip4", "ip6"):
+        raise TransportError(f"cannot listen on a name: {text}")
+    return address
+
+
+def _endpoint_of(stream: trio.abc.Stream) -> tuple[str, int] | None:
+    socket = getattr(stream, "socket", None)
+    if socket is None:
+        return None
+    try:
+        host, port = socket.getpeername()[:2]
+    except OSError:
+        return None
+    return str(host), int(port)

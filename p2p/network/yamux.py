@@ -1,0 +1,517 @@
+"""Yamux, tuned: many streams over one secured connection, without a hang and without a leak.
+
+The same bytes on the wire as every other Yamux, so that stock peers cannot tell. Our own, because
+py-libp2p 0.8.1's answers each read with a frame (stream_muxer/yamux/yamux.py:361), does not
+enforce the window it grants (:1553), accepts streams without end, polls for window every 10 ms and
+gives up after 5 s (:273), and lets a cancelled writer leave half a frame behind.
+
+    session.read ─► reader task ─► frames ─► stream buffers ─► whoever reads
+    whoever writes ─► outbox ─► writer task ─► session.write
+
+- The reader never waits for anybody: it parses, delivers and answers within one call, so one slow
+  stream cannot hold up another. What it may buffer is bounded by the windows, which are enforced.
+- Only the writer task touches the session, so cancelling a stream's writer cuts no frame in two.
+  It packs what is queued into full Noise messages: small frames share one system call.
+- A window update is sent when half of the window has been read, not before. The window doubles
+  while half of it is read within two round trips, up to a bound.
+- A peer that overruns a window, opens streams without end or reads nothing while making us answer
+  loses its connection, alone.
+
+Source: hashicorp/yamux spec.md.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from p2p.network.limits import TransportLimits
+from p2p.primitives.units import KIB, MIB
+
+DATA: Final = 0
+WINDOW_UPDATE: Final = 1
+PING: Final = 2
+GO_AWAY: Final = 3
+SYN: Final = 1
+ACK: Final = 2
+FIN: Final = 4
+RST: Final = 8
+
+HEADER: Final = struct.Struct("!BBHII")
+WINDOW_BYTES: Final = 256 * KIB
+"""The window both ends start with; fixed by the specification."""
+NOISE_PLAINTEXT_BYTES_MAX: Final = 65535 - 16
+"""One Noise message: a larger write would be cut in a full and a tiny one."""
+FRAME_BYTES_MAX: Final = NOISE_PLAINTEXT_BYTES_MAX - HEADER.size
+OUTBOX_BYTES_HIGH: Final = 128 * KIB
+"""Writers of data wait above it: two full frames keep the socket busy, and gossip waits behind
+no more than that when a blob is on its way."""
+OUTBOX_BYTES_MAX: Final = 1 * MIB
+"""Answers to a peer that reads nothing; beyond it the peer is dropped."""
+SEND_WINDOW_MAX: Final = 2**31
+REFUSED_MAX: Final = 256
+"""Streams refused within `REFUSED_SPAN_S` before a peer counts as flooding."""
+REFUSED_SPAN_S: Final = 10.0
+LINGER_S: Final = 10.0
+"""How long a stream that we closed waits for the peer's end before it is reset."""
+LINGER_MAX: Final = 64
+RTT_GUESS_S: Final = 0.01
+MESSAGES_PER_TURN: Final = 32
+"""Noise messages handled before other tasks get a turn."""
+
+
+class MuxerError(Exception):
+    """The stream or its connection has ended; the text says why."""
+
+
+class Session(Protocol):
+    """The secured connection below: py-libp2p's `SecureSession`."""
+
+    async def read(self, n: int | None = None) -> bytes: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+
+class MuxedStream:
+    """One stream. `write` and `read_some` wait; `close` and `reset` never do."""
+
+    __slots__ = (
+        "_chunks",
+        "_consumed",
+        "_discarding",
+        "_epoch_s",
+        "_error",
+        "_fin_received",
+        "_fin_sent",
+        "_muxer",
+        "_readers",
+        "_recv_window",
+        "_send_window",
+        "_window",
+        "_writers",
+        "inbound",
+        "stream_id",
+    )
+
+    def __init__(self, muxer: "Muxer", stream_id: int, *, inbound: bool) -> None:
+        self.stream_id = stream_id
+        self.inbound = inbound
+        self._muxer = muxer
+        self._chunks: deque[bytes] = deque()
+        self._window = WINDOW_BYTES
+        self._recv_window = WINDOW_BYTES
+        self._send_window = WINDOW_BYTES
+        self._consumed = 0
+        self._epoch_s = trio.current_time()
+        self._readers = trio.lowlevel.ParkingLot()
+        self._writers = trio.lowlevel.ParkingLot()
+        self._fin_sent = False
+        self._fin_received = False
+        self._discarding = False
+        self._error: str | None = None
+
+    async def read_some(self) -> bytes:
+        """The next bytes, at least one; empty at the peer's end. Raises MuxerError."""
+        while not self._chunks:
+            if self._error is not None:
+                raise MuxerError(self._error)
+            if self._fin_received:
+                return b""
+            await self._readers.park()
+        chunk = self._chunks.popleft()
+        self._muxer.buffered_bytes -= len(chunk)
+        self._consumed += len(chunk)
+        if self._consumed * 2 >= self._window:
+            self._return_credit()
+        return chunk
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Queue all of `data`, as the peer's window and the socket allow. Raises MuxerError."""
+        if self._fin_sent:
+            raise MuxerError("the stream is closed for sending")
+        at, end = 0, len(data)
+        while at < end:
+            await self._wait_sendable()
+            size = min(end - at, self._send_window, FRAME_BYTES_MAX)
+            self._send_window -= size
+            header = HEADER.pack(0, DATA, 0, self.stream_id, size)
+            self._muxer.enqueue(b"".join((header, data[at : at + size])))
+            at += size
+
+    async def _wait_sendable(self) -> None:
+        muxer = self._muxer
+        while True:
+            if self._error is not None:
+                raise MuxerError(self._error)
+            if self._send_window <= 0:
+                lot = self._writers
+            elif muxer.outbox_bytes >= OUTBOX_BYTES_HIGH:
+                lot = muxer.room
+            else:
+                return
+            with trio.move_on_after(muxer.limits.stream_stall_s) as scope:
+                await lot.park()
+            if scope.cancelled_caught:
+                self.reset()
+                raise MuxerError("the peer stopped reading")
+
+    def close(self) -> None:
+        """Say that nothing more follows and drop what still arrives."""
+        self.finish()
+        self._discard()
+        if self._error is None and not self._fin_received:
+            self._muxer.linger(self)
+
+    def finish(self) -> None:
+        """Say that nothing more follows; reading goes on."""
+        if self._fin_sent or self._error is not None:
+            return
+        self._fin_sent = True
+        self._muxer.enqueue_control(WINDOW_UPDATE, FIN, self.stream_id, 0)
+        if self._fin_received:
+            self._muxer.forget(self)
+
+    def reset(self) -> None:
+        """Abandon the stream in both directions."""
+        if self._error is None and not (self._fin_sent and self._fin_received):
+            self._muxer.enqueue_control(WINDOW_UPDATE, RST, self.stream_id, 0)
+        self._discard()
+        self.fail("the stream was reset")
+
+    def release(self) -> None:
+        """Give an inbound stream's slot back: its handler has finished."""
+        if self._error is None and not self._discarding:
+            self.close()
+        self._muxer.release_inbound()
+
+    # What the muxer calls.
+
+    def receive(self, chunk: bytes) -> None:
+        """Take bytes that the window allowed."""
+        if self._discarding:
+            return
+        self._chunks.append(chunk)
+        self._muxer.buffered_bytes += len(chunk)
+        self._readers.unpark_all()
+
+    def reserve(self, size: int) -> bool:
+        """Take `size` bytes from the receive window, if it has them."""
+        if size > self._recv_window:
+            return False
+        self._recv_window -= size
+        return True
+
+    def grant(self, size: int) -> None:
+        """The peer allows `size` more bytes."""
+        self._send_window = min(self._send_window + size, SEND_WINDOW_MAX)
+        self._writers.unpark_all()
+
+    def receive_fin(self) -> None:
+        self._fin_received = True
+        self._readers.unpark_all()
+        if self._fin_sent:
+            self._muxer.forget(self)
+
+    def fail(self, reason: str) -> None:
+        """End the stream; what was received before can still be read."""
+        if self._error is None:
+            self._error = reason
+        self._muxer.forget(self)
+        self._readers.unpark_all()
+        self._writers.unpark_all()
+        self._muxer.room.unpark_all()
+
+    @property
+    def window_extra(self) -> int:
+        """How much the window has grown beyond the standard one."""
+        return self._window - WINDOW_BYTES
+
+    def _discard(self) -> None:
+        self._discarding = True
+        self._muxer.buffered_bytes -= sum(map(len, self._chunks))
+        self._chunks.clear()
+
+    def _return_credit(self) -> None:
+        if self._fin_received or self._error is not None:
+            return
+        now_s = trio.current_time()
+        grown = 0
+        if now_s - self._epoch_s < 2 * max(self._muxer.rtt_s, RTT_GUESS_S):
+            grown = self._muxer.grow_window(self._window)
+            self._window += grown
+        self._epoch_s = now_s
+        increment = self._consumed + grown
+        self._consumed = 0
+        self._recv_window += increment
+        self._muxer.enqueue_control(WINDOW_UPDATE, 0, self.stream_id, increment)
+
+
+class Muxer:
+    """The streams of one secured connection; `run` serves them until the connection ends."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        initiator: bool,
+        limits: TransportLimits,
+        accept: Callable[[MuxedStream], None],
+    ) -> None:
+        self.limits = limits
+        self.room = trio.lowlevel.ParkingLot()
+        self.outbox_bytes = 0
+        self.buffered_bytes = 0
+        self.rtt_s = 0.0
+        self.bytes_received = 0
+        self._session = session
+        self._accept = accept
+        self._parity = 1 if initiator else 0
+        self._next_id = 1 if initiator else 2
+        self._streams: dict[int, MuxedStream] = {}
+        self._inbound_count = 0
+        self._outbound_count = 0
+        self._refused_count = 0
+        self._refused_from_s = 0.0
+        self._window_extra = 0
+        self._lingering: dict[int, float] = {}
+        self._outbox: deque[bytes] = deque()
+        self._filled = trio.lowlevel.ParkingLot()
+        self._writing = False
+        self._ended = trio.Event()
+        self._reason: str | None = None
+        self._partial = b""
+        self._body_left = 0
+        self._body_stream: MuxedStream | None = None
+        self._body_flags = 0
+
+    @property
+    def reason(self) -> str | None:
+        """Why the connection ended, or None while it lives."""
+        return self._reason
+
+    async def run(self) -> None:
+        """Serve the connection until it ends, for any reason; `reason` tells which."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read_loop)
+                nursery.start_soon(self._write_loop)
+                await self._ended.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.abort("stopped")
+
+    def open_stream(self) -> MuxedStream:
+        """A new outbound stream. Raises MuxerError."""
+        if self._reason is not None:
+            raise MuxerError(self._reason)
+        if self._outbound_count >= self.limits.streams_per_connection_max:
+            raise MuxerError("too many streams are open to this peer")
+        stream = MuxedStream(self, self._next_id, inbound=False)
+        self._next_id += 2
+        self._outbound_count += 1
+        self._streams[stream.stream_id] = stream
+        self.enqueue_control(WINDOW_UPDATE, SYN, stream.stream_id, 0)
+        return stream
+
+    async def go_away(self) -> None:
+        """Flush what is queued and say goodbye; the caller bounds the wait."""
+        self.enqueue_control(GO_AWAY, 0, 0, 0)
+        while (self._outbox or self._writing) and self._reason is None:
+            await self.room.park()
+
+    def abort(self, reason: str) -> None:
+        """End the connection and every stream now."""
+        if self._reason is not None:
+            return
+        self._reason = reason
+        for stream in list(self._streams.values()):
+            stream.fail(reason)
+        self._outbox.clear()
+        self.outbox_bytes = 0
+        self.room.unpark_all()
+        self._ended.set()
+
+    # What streams call.
+
+    def enqueue(self, frame: bytes) -> None:
+        if self._reason is None:
+            self._outbox.append(frame)
+            self.outbox_bytes += len(frame)
+            self._filled.unpark_all()
+
+    def enqueue_control(self, kind: int, flags: int, stream_id: int, value: int) -> None:
+        """Queue a frame that nobody waits for; a peer that reads none of them is dropped."""
+        self.enqueue(HEADER.pack(0, kind, flags, stream_id, value))
+        if self.outbox_bytes > OUTBOX_BYTES_MAX:
+            self.abort("the peer reads nothing")
+
+    def forget(self, stream: MuxedStream) -> None:
+        if self._streams.pop(stream.stream_id, None) is None:
+            return
+        self._window_extra -= stream.window_extra
+        self._lingering.pop(stream.stream_id, None)
+        if not stream.inbound:
+            self._outbound_count -= 1
+
+    def release_inbound(self) -> None:
+        self._inbound_count -= 1
+
+    def grow_window(self, window: int) -> int:
+        """How much a window of this size may grow now: double, within both bounds."""
+        grown = min(window, self.limits.stream_window_bytes_max - window)
+        spare = self.limits.connection_buffer_bytes_max // 2 - self._window_extra
+        grown = max(0, min(grown, spare))
+        self._window_extra += grown
+        return grown
+
+    def linger(self, stream: MuxedStream) -> None:
+        """Wait for the peer's end of a closed stream, not for ever."""
+        self._lingering[stream.stream_id] = trio.current_time() + LINGER_S
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Reset closed streams whose peer never closed."""
+        now_s = trio.current_time()
+        while self._lingering:
+            stream_id, until_s = next(iter(self._lingering.items()))
+            if until_s > now_s and len(self._lingering) <= LINGER_MAX:
+                return
+            del self._lingering[stream_id]
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                self.enqueue_control(WINDOW_UPDATE, RST, stream_id, 0)
+                stream.fail("the peer did not close the stream")
+
+    # The two tasks.
+
+    async def _write_loop(self) -> None:
+        try:
+            while True:
+                while not self._outbox:
+                    self.room.unpark_all()
+                    await self._filled.park()
+                batch = self._take_batch()
+                if self.outbox_bytes < OUTBOX_BYTES_HIGH:
+                    self.room.unpark_all()
+                self._writing = True
+                await self._session.write(batch)
+                self._writing = False
+        # The layers below raise whatever their libraries raise (OSError, trio and libp2p errors):
+        # each of them means that this connection is over, and no other.
+        except Exception as error:
+            self.abort(f"write failed: {_describe(error)}")
+
+    def _take_batch(self) -> bytes:
+        outbox = self._outbox
+        batch = [outbox.popleft()]
+        size = len(batch[0])
+        while outbox and size + len(outbox[0]) <= NOISE_PLAINTEXT_BYTES_MAX:
+            frame = outbox.popleft()
+            batch.append(frame)
+            size += len(frame)
+        self.outbox_bytes -= size
+        return batch[0] if len(batch) == 1 else b"".join(batch)
+
+    async def _read_loop(self) -> None:
+        turn = 0
+        try:
+            while True:
+                data = await self._session.read(None)
+                self.bytes_received += len(data)
+                self._feed(data)
+                turn += 1
+                if turn % MESSAGES_PER_TURN == 0:
+                    await trio.lowlevel.checkpoint()
+        except MuxerError as error:
+            self.abort(str(error))
+        # As in the writer: undecryptable bytes, a reset socket and an end of file arrive here.
+        except Exception as error:
+            self.abort(f"connection lost: {_describe(error)}")
+
+    def _feed(self, data: bytes) -> None:
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        at, end = 0, len(data)
+        while at < end:
+            if self._body_left:
+                size = min(self._body_left, end - at)
+                self._body_left -= size
+                if self._body_stream is not None:
+                    self._body_stream.receive(data[at : at + size])
+                at += size
+                if not self._body_left:
+                    self._finish_frame(self._body_stream, self._body_flags)
+                continue
+            if end - at < HEADER.size:
+                self._partial = data[at:]
+                return
+            self._frame(*HEADER.unpack_from(data, at))
+            at += HEADER.size
+        if self.buffered_bytes > self.limits.connection_buffer_bytes_max:
+            raise MuxerError("the peer filled its buffers")
+
+    def _frame(self, version: int, kind: int, flags: int, stream_id: int, value: int) -> None:
+        if version != 0:
+            raise MuxerError(f"protocol error: version {version}")
+        if kind == DATA:
+            stream = self._stream_of(flags, stream_id)
+            allowed = stream.reserve(value) if stream else value <= SEND_WINDOW_MAX
+            if not allowed:
+                raise MuxerError("the peer overran the receive window")
+            if value:
+                self._body_left, self._body_stream, self._body_flags = value, stream, flags
+            else:
+                self._finish_frame(stream, flags)
+        elif kind == WINDOW_UPDATE:
+            stream = self._stream_of(flags, stream_id)
+            if stream is not None and value:
+                stream.grant(value)
+            self._finish_frame(stream, flags)
+        elif kind == PING:
+            if flags & SYN:
+                self.enqueue_control(PING, ACK, 0, value)
+        elif kind == GO_AWAY:
+            raise MuxerError("the peer said goodbye")
+        else:
+            raise MuxerError(f"protocol error: frame type {kind}")
+
+    def _finish_frame(self, stream: MuxedStream | None, flags: int) -> None:
+        if stream is None:
+            return
+        if flags & RST:
+            stream.fail("the peer reset the stream")
+        elif flags & FIN:
+            stream.receive_fin()
+
+    def _stream_of(self, flags: int, stream_id: int) -> MuxedStream | None:
+        if not flags & SYN:
+            return self._streams.get(stream_id)
+        if stream_id == 0 or stream_id % 2 == self._parity or stream_id in self._streams:
+            raise MuxerError(f"protocol error: stream id {stream_id}")
+        if flags & RST:
+            return None
+        if self._inbound_count >= self.limits.streams_per_connection_max:
+            self._refuse(stream_id)
+            return None
+        stream = MuxedStream(self, stream_id, inbound=True)
+        self._inbound_count += 1
+        self._streams[stream_id] = stream
+        self.enqueue_control(WINDOW_UPDATE, ACK, stream_id, 0)
+        self._accept(stream)
+        return stream
+
+    def _refuse(self, stream_id: int) -> None:
+        now_s = trio.current_time()
+        if now_s - self._refused_from_s > REFUSED_SPAN_S:
+            self._refused_from_s, self._refused_count = now_s, 0
+        self._refused_count += 1
+        if self._refused_count > REFUSED_MAX:
+            raise MuxerError("the peer floods us with streams")
+        self.enqueue_control(WINDOW_UPDATE, RST, stream_id, 0)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
