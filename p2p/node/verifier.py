@@ -1,0 +1,220 @@
+"""The one place where untrusted bytes become `Verified` values.
+
+Form first (size, canonical encoding, chain), then a cheap look at the context (`admits`, the
+replica's view: is the signer a validator at all?), then signatures, the dear part: about 85 us each.
+Signatures that verified are remembered, since a vote comes back inside a certificate and a receipt
+inside a block. The class is free of clock and wire; the virtual world uses it with its own scheme.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from p2p.model.ad import CapacityAd
+from p2p.model.block import Block, Certificate, CommittedBlock
+from p2p.model.parameters import (
+    AD_BYTES_MAX,
+    COMMITTED_BYTES_MAX,
+    PROPOSAL_BYTES_MAX,
+    RECEIPT_BYTES_MAX,
+    TRANSACTION_BYTES_MAX,
+)
+from p2p.model.receipt import ServiceReceipt
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import Blocks, Response, RoundMessages
+from p2p.model.topic import GossipValue, Topic
+from p2p.model.transaction import Transaction
+from p2p.model.vote import Proposal, ProposedBlock, Vote, VoteKind
+from p2p.primitives.codec import Malformed, decode
+from p2p.primitives.digests import digest
+from p2p.primitives.signing import SignatureScheme, SignedKind, Verified
+from p2p.primitives.units import AccountId, Digest
+
+KNOWN_SIGNATURES_MAX: Final = 20_000
+"""About 3 MiB; four blocks of receipts and the votes of many rounds."""
+
+_FORMS: Final[dict[Topic, tuple[object, int]]] = {
+    Topic.ADS: (CapacityAd, AD_BYTES_MAX),
+    Topic.BLOCKS: (CommittedBlock, COMMITTED_BYTES_MAX),
+    Topic.RECEIPTS: (ServiceReceipt, RECEIPT_BYTES_MAX),
+    Topic.TRANSACTIONS: (Transaction, TRANSACTION_BYTES_MAX),
+    Topic.VOTES: (Vote | ProposedBlock, PROPOSAL_BYTES_MAX),
+}
+
+Admits = Callable[[GossipValue], Reason | None]
+V = TypeVar("V")
+
+
+class Verifier:
+    """Checks form and signatures for one chain."""
+
+    def __init__(self, chain_id: Digest, scheme: SignatureScheme) -> None:
+        self._chain_id = chain_id
+        self._scheme = scheme
+        self._known: dict[bytes, None] = {}
+
+    def message(
+        self, topic: Topic, data: bytes, admits: Admits | None = None
+    ) -> Verified[GossipValue] | Rejected:
+        """Check a gossip message. Rejects MALFORMED, WRONG_CHAIN, BAD_SIGNATURE, or what `admits` says."""
+        form, bytes_max = _FORMS[topic]
+        try:
+            value: GossipValue = decode(data, form, bytes_max=bytes_max)  # type: ignore[arg-type]
+        except Malformed as error:
+            return Rejected(Reason.MALFORMED, str(error))
+        if admits is not None and (reason := admits(value)) is not None:
+            return Rejected(reason)
+        return self._checked(value, self._fault(value))
+
+    def ad(self, data: bytes) -> Verified[CapacityAd] | Rejected:
+        """Check the bytes of an ad."""
+        try:
+            ad = decode(data, CapacityAd, bytes_max=AD_BYTES_MAX)
+        except Malformed as error:
+            return Rejected(Reason.MALFORMED, str(error))
+        return self._checked(ad, self._fault(ad))
+
+    def receipt(self, receipt: ServiceReceipt) -> Verified[ServiceReceipt] | Rejected:
+        """Check both signatures of a receipt."""
+        return self._checked(receipt, self._fault(receipt))
+
+    def receipt_consumer(self, receipt: ServiceReceipt) -> Verified[ServiceReceipt] | Rejected:
+        """Check the consumer's signature of a receipt that the provider has yet to sign."""
+        return self._checked(receipt, self._receipt_fault(receipt, by_provider=False))
+
+    def response(self, response: Response) -> Verified[Response] | Rejected:
+        """Check every signature that an answer's receiver relies on."""
+        return self._checked(response, self._response_fault(response))
+
+    # ---- faults: None means that there is none --------------------------------------------------
+
+    def _checked(self, value: V, fault: Reason | None) -> Verified[V] | Rejected:
+        return Verified(value) if fault is None else Rejected(fault)
+
+    def _fault(self, value: GossipValue) -> Reason | None:
+        match value:
+            case Vote():
+                return self._vote_fault(value)
+            case ServiceReceipt():
+                return self._receipt_fault(value, by_provider=True)
+            case CapacityAd():
+                return self._signature_fault(
+                    SignedKind.CAPACITY_AD,
+                    value.chain_id,
+                    value.provider,
+                    value.body(),
+                    value.signature,
+                )
+            case Transaction():
+                return self._transaction_fault(value)
+            case CommittedBlock():
+                return self._committed_fault(value)
+            case ProposedBlock():
+                return self._proposed_fault(value)
+
+    def _signature_fault(
+        self, kind: SignedKind, chain_id: Digest, account: AccountId, body: bytes, signature: bytes
+    ) -> Reason | None:
+        if chain_id != self._chain_id:
+            return Reason.WRONG_CHAIN
+        known = digest(kind.value.encode(), account, signature, body)
+        if known in self._known:
+            return None
+        if not self._scheme.verify(account, kind, chain_id, body, signature):
+            return Reason.BAD_SIGNATURE
+        if len(self._known) >= KNOWN_SIGNATURES_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[known] = None
+        return None
+
+    def _vote_fault(self, vote: Vote) -> Reason | None:
+        return self._signature_fault(
+            SignedKind.VOTE, vote.chain_id, vote.validator, vote.body(), vote.signature
+        )
+
+    def _transaction_fault(self, transaction: Transaction) -> Reason | None:
+        return self._signature_fault(
+            SignedKind.TRANSACTION,
+            transaction.chain_id,
+            transaction.sender,
+            transaction.body(),
+            transaction.signature,
+        )
+
+    def _receipt_fault(self, receipt: ServiceReceipt, *, by_provider: bool) -> Reason | None:
+        fault = self._signature_fault(
+            SignedKind.RECEIPT_CONSUMER,
+            receipt.chain_id,
+            receipt.consumer,
+            receipt.consumer_body(),
+            receipt.consumer_signature,
+        )
+        if fault is not None or not by_provider:
+            return fault
+        return self._signature_fault(
+            SignedKind.RECEIPT_PROVIDER,
+            receipt.chain_id,
+            receipt.provider,
+            receipt.provider_body(),
+            receipt.provider_signature,
+        )
+
+    def _certificate_fault(self, certificate: Certificate) -> Reason | None:
+        for entry in certificate.signatures:
+            vote = Vote(
+                certificate.chain_id,
+                VoteKind.PRECOMMIT,
+                certificate.height,
+                certificate.round,
+                certificate.header_digest,
+                entry.validator,
+                entry.signature,
+            )
+            if (fault := self._vote_fault(vote)) is not None:
+                return fault
+        return None
+
+    def _committed_fault(self, committed: CommittedBlock) -> Reason | None:
+        # The quorum behind the certificate has checked what is inside the block.
+        if committed.block.header.digest() != committed.certificate.header_digest:
+            return Reason.BAD_CERTIFICATE
+        return self._certificate_fault(committed.certificate)
+
+    def _proposal_fault(self, proposal: Proposal) -> Reason | None:
+        return self._signature_fault(
+            SignedKind.PROPOSAL,
+            proposal.chain_id,
+            proposal.proposer,
+            proposal.body(),
+            proposal.signature,
+        )
+
+    def _proposed_fault(self, proposed: ProposedBlock) -> Reason | None:
+        if proposed.block.header.digest() != proposed.proposal.header_digest:
+            return Reason.MALFORMED
+        return self._proposal_fault(proposed.proposal) or self._body_fault(proposed.block)
+
+    def _body_fault(self, block: Block) -> Reason | None:
+        for transaction in block.transactions:
+            if (fault := self._transaction_fault(transaction)) is not None:
+                return fault
+        for receipt in block.receipts:
+            if (fault := self._receipt_fault(receipt, by_provider=True)) is not None:
+                return fault
+        return None
+
+    def _response_fault(self, response: Response) -> Reason | None:
+        match response:
+            case Blocks():
+                for committed in response.blocks:
+                    if (fault := self._committed_fault(committed)) is not None:
+                        return fault
+            case RoundMessages():
+                for vote in response.votes:
+                    if (fault := self._vote_fault(vote)) is not None:
+                        return fault
+                if response.proposal is not None:
+                    return self._proposed_fault(response.proposal)
+            case _:
+                pass
+        return None
+
