@@ -5,8 +5,9 @@ decodes, but accepts several spellings of one value (a long integer form, say), 
 value two digests. So `decode` encodes again what it decoded and rejects a difference.
 """
 
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -24,7 +25,7 @@ class Value(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[object]:
     return msgspec.msgpack.Decoder(kind, strict=True)
 
 
@@ -42,9 +43,9 @@ def decode(data: bytes | memoryview, kind: type[T], *, bytes_max: int) -> T:
     if len(data) > bytes_max:
         raise Malformed(f"{len(data)} bytes, more than the {bytes_max} allowed")
     try:
-        value: T = _decoder(kind).decode(data)
+        value = _decoder(cast("Hashable", kind)).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
     if _encoder.encode(value) != data:
         raise Malformed("not the canonical encoding of its value")
-    return value
+    return cast("T", value)

@@ -44,13 +44,19 @@ def merkle_root_of_digests(leaves: Sequence[Digest]) -> Digest:
     """Root over leaf digests, in order; level by level, which equals RFC 6962's recursion."""
     if not leaves:
         return EMPTY_ROOT
-    level = list(leaves)
+    level = leaves
     while len(level) > 1:
-        paired = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level = paired
+        level = _level_above(level)
     return level[0]
+
+
+def _level_above(level: Sequence[Digest]) -> list[Digest]:
+    """Digests of the pairs; an odd last one rises as it is. `node_digest` inlined: it is hot."""
+    pairs = zip(level[::2], level[1::2], strict=False)
+    above = [Digest(sha256(b"\x01" + left + right).digest()) for left, right in pairs]
+    if len(level) % 2:
+        above.append(level[-1])
+    return above
 
 
 def merkle_path(leaves: Sequence[Digest], index: int) -> tuple[Digest, ...]:
@@ -58,15 +64,12 @@ def merkle_path(leaves: Sequence[Digest], index: int) -> tuple[Digest, ...]:
     if not 0 <= index < len(leaves):
         raise IndexError(f"leaf {index} of {len(leaves)}")
     path: list[Digest] = []
-    level = list(leaves)
+    level = leaves
     while len(level) > 1:
         sibling = index ^ 1
         if sibling < len(level):
             path.append(level[sibling])
-        paired = [node_digest(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level = paired
+        level = _level_above(level)
         index //= 2
     return tuple(path)
 
