@@ -56,4 +56,4 @@ lock: ## new lock files from pyproject.toml (needs uv; add UPGRADE=--upgrade for
 
 clean: ## remove caches, builds and runs; .venv stays
 	rm -rf runs build dist htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find p2p sim_harness tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
