@@ -257,7 +257,6 @@ class Muxer:
         *,
         initiator: bool,
         limits: TransportLimits,
-        accept: Callable[[MuxedStream], None],
     ) -> None:
         self.limits = limits
         self.room = trio.lowlevel.ParkingLot()
@@ -266,7 +265,7 @@ class Muxer:
         self.rtt_s = 0.0
         self.bytes_received = 0
         self._session = session
-        self._accept = accept
+        self._accept: Callable[[MuxedStream], None] = MuxedStream.reset
         self._parity = 1 if initiator else 0
         self._next_id = 1 if initiator else 2
         self._streams: dict[int, MuxedStream] = {}
@@ -291,8 +290,13 @@ class Muxer:
         """Why the connection ended, or None while it lives."""
         return self._reason
 
-    async def run(self) -> None:
-        """Serve the connection until it ends, for any reason; `reason` tells which."""
+    async def run(self, accept: Callable[[MuxedStream], None]) -> None:
+        """Serve the connection until it ends, for any reason; `reason` tells which.
+
+        Args:
+            accept: takes each inbound stream, at once; calls its `release` when it is served.
+        """
+        self._accept = accept
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_loop)
@@ -400,7 +404,7 @@ class Muxer:
                 self._writing = False
         # The layers below raise whatever their libraries raise (OSError, trio and libp2p errors):
         # each of them means that this connection is over, and no other.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self.abort(f"write failed: {_describe(error)}")
 
     def _take_batch(self) -> bytes:
@@ -427,7 +431,7 @@ class Muxer:
         except MuxerError as error:
             self.abort(str(error))
         # As in the writer: undecryptable bytes, a reset socket and an end of file arrive here.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self.abort(f"connection lost: {_describe(error)}")
 
     def _feed(self, data: bytes) -> None:

@@ -1,0 +1,92 @@
+"""Gossip RPCs: one long-lived outbound stream a peer, and the inbound one it opens to us.
+
+The bytes of an RPC are opaque here. A peer that does not speak gossip stays connected; RPCs to it
+are dropped and `rpc_sent` never comes, so the core, which keeps one in flight, sends it no more.
+"""
+
+import logging
+from typing import Final
+
+import trio
+
+from p2p.network.framing import FramedStream
+from p2p.network.limits import TransportLimits
+from p2p.network.links import Link, Peer, tell
+from p2p.network.multistream import NotSupported
+from p2p.network.port import TransportHandler
+from p2p.network.yamux import MuxerError
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL: Final = "/meshsub/1.1.0"
+PROTOCOLS_INBOUND: Final = ("/meshsub/1.1.0", "/meshsub/1.0.0")
+"""A 1.0 peer ignores the fields that 1.1 added; the framing is the same."""
+REOPENS_MAX: Final = 3
+"""Gossip streams that a peer may break in a row before its connection is closed."""
+REOPEN_DELAY_S: Final = 0.5
+
+
+class Gossip:
+    """Writes queued RPCs to each peer and reads those that peers send."""
+
+    def __init__(self, limits: TransportLimits, handler: TransportHandler) -> None:
+        self._limits = limits
+        self._handler = handler
+
+    def queue(self, peer: Peer, data: bytes) -> None:
+        """Queue one RPC. Raises ValueError and RuntimeError on our own bugs."""
+        if len(data) > self._limits.rpc_bytes_max:
+            raise ValueError(f"an RPC of {len(data)} bytes exceeds {self._limits.rpc_bytes_max}")
+        if not peer.speaks_gossip:
+            return
+        if len(peer.rpcs) >= self._limits.rpc_queue_max:
+            raise RuntimeError("too many RPCs are queued to one peer; wait for rpc_sent")
+        peer.rpcs.append(data)
+        peer.rpc_queued.unpark_all()
+
+    async def send_all(self, peer: Peer) -> None:
+        """Write the peer's queue until the peer is gone; reopens a broken stream."""
+        failures = 0
+        while True:
+            link, failure = peer.best, ""
+            try:
+                framed = await link.open(PROTOCOL)
+            except NotSupported:
+                logger.warning("a peer speaks no gossip: %s", link.address)
+                peer.speaks_gossip = False
+                peer.rpcs.clear()
+                return
+            except MuxerError as error:
+                failure = str(error)
+            else:
+                try:
+                    await self._drain(peer, framed)
+                except MuxerError as error:
+                    failure = str(error)
+                finally:
+                    framed.stream.reset()
+            if link.alive:
+                failures += 1
+                if failures > REOPENS_MAX:
+                    link.muxer.abort(f"its gossip stream keeps failing: {failure}")
+                    return
+            await trio.sleep(REOPEN_DELAY_S if link.alive else 0)
+
+    async def _drain(self, peer: Peer, framed: FramedStream) -> None:
+        while True:
+            while not peer.rpcs:
+                await peer.rpc_queued.park()
+            await framed.write_frame(peer.rpcs[0])
+            peer.rpcs.popleft()
+            tell(self._handler.rpc_sent, peer.peer_id)
+
+    async def receive_all(self, link: Link, framed: FramedStream) -> None:
+        """Hand on the RPCs of one inbound stream. Raises MuxerError."""
+        if link.gossip_in is not None:
+            link.gossip_in.stream.reset()
+        link.gossip_in = framed
+        while True:
+            data = await framed.read_frame(self._limits.rpc_bytes_max)
+            if data is None:
+                return
+            await self._handler.rpc_received(link.peer, data)

@@ -1,0 +1,148 @@
+"""Who is connected: one entry a peer, whatever number of connections lead to it.
+
+Two peers that dial each other at once end up with two connections. Both ends keep the one that the
+smaller peer id dialed, and let the other serve its open streams for a moment before it is closed:
+no event, no lost request. A peer that dials again although we are connected has lost its end of
+the old connection, so the newer one wins.
+
+    no entry ──first link──► connected ──last link gone──► no entry
+              peer_connected            peer_disconnected
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVarTuple
+
+import trio
+
+from p2p.network import multistream
+from p2p.network.framing import FramedStream
+from p2p.network.limits import TransportLimits
+from p2p.network.port import Direction, TransportHandler
+from p2p.network.wire import WireConnection
+from p2p.network.yamux import Muxer, MuxerError
+from p2p.primitives.units import PeerId
+
+logger = logging.getLogger(__name__)
+
+Ts = TypeVarTuple("Ts")
+
+
+class Link:
+    """One authenticated, multiplexed connection."""
+
+    def __init__(
+        self,
+        *,
+        peer: PeerId,
+        direction: Direction,
+        address: str,
+        wire: WireConnection,
+        limits: TransportLimits,
+    ) -> None:
+        self.peer = peer
+        self.direction = direction
+        self.address = address
+        self.wire = wire
+        self.opened_s = trio.current_time()
+        self.gossip_in: FramedStream | None = None
+        self.ping_in: FramedStream | None = None
+        self.muxer: Muxer
+        self._limits = limits
+
+    @property
+    def alive(self) -> bool:
+        return self.muxer.reason is None
+
+    async def open(self, protocol: str) -> FramedStream:
+        """A new stream that speaks `protocol`. Raises MuxerError, NotSupported."""
+        stream = self.muxer.open_stream()
+        framed = FramedStream(stream)
+        try:
+            with trio.move_on_after(self._limits.negotiation_timeout_s):
+                await multistream.propose(
+                    protocol.encode(), lambda: multistream.read_token(framed), stream.write
+                )
+                return framed
+        except BaseException:
+            stream.reset()
+            raise
+        stream.reset()
+        raise MuxerError("the peer did not answer the negotiation in time")
+
+
+class Peer:
+    """A connected peer."""
+
+    def __init__(self, link: Link) -> None:
+        self.peer_id = link.peer
+        self.links = [link]
+        self.best = link
+        self.rpcs: deque[bytes] = deque()
+        self.rpc_queued = trio.lowlevel.ParkingLot()
+        self.speaks_gossip = True
+        self.requests_inbound = 0
+        self.scope = trio.CancelScope()
+
+
+class PeerTable:
+    """The connected peers, and the only caller of `peer_connected` and `peer_disconnected`."""
+
+    def __init__(self, own: PeerId, limits: TransportLimits, handler: TransportHandler) -> None:
+        self._own = own
+        self._limits = limits
+        self._handler = handler
+        self._peers: dict[PeerId, Peer] = {}
+        self._link_count = 0
+
+    def get(self, peer: PeerId) -> Peer | None:
+        return self._peers.get(peer)
+
+    def all(self) -> Sequence[Peer]:
+        return list(self._peers.values())
+
+    def has_room(self) -> bool:
+        return self._link_count < self._limits.connections_max
+
+    def add(self, link: Link) -> tuple[Peer, list[Link]]:
+        """Enter a link; its peer, and the links it makes superfluous. The caller checked room."""
+        self._link_count += 1
+        peer = self._peers.get(link.peer)
+        if peer is None:
+            peer = self._peers[link.peer] = Peer(link)
+            tell(self._handler.peer_connected, link.peer, link.direction, link.address)
+            return peer, []
+        peer.links.append(link)
+        peer.best = self._choose(peer.best, link)
+        return peer, [other for other in peer.links if other is not peer.best]
+
+    def remove(self, link: Link, reason: str) -> None:
+        """End a link and, if it was the last, its peer. Does nothing the second time."""
+        link.muxer.abort(reason)
+        peer = self._peers.get(link.peer)
+        if peer is None or link not in peer.links:
+            return
+        peer.links.remove(link)
+        self._link_count -= 1
+        if peer.links:
+            peer.best = peer.links[-1]
+            return
+        del self._peers[link.peer]
+        peer.scope.cancel()
+        tell(self._handler.peer_disconnected, link.peer, link.muxer.reason or reason)
+
+    def _choose(self, old: Link, new: Link) -> Link:
+        age_s = trio.current_time() - old.opened_s
+        if old.direction is new.direction or age_s > 2 * self._limits.dial_timeout_s:
+            return new
+        ours = Direction.OUTBOUND if self._own < new.peer else Direction.INBOUND
+        return old if old.direction is ours else new
+
+
+def tell(callback: Callable[[*Ts], None], *args: *Ts) -> None:
+    """Call the node, whose callbacks must not raise: one that does ends nothing here."""
+    try:
+        callback(*args)
+    except Exception:
+        logger.exception("a transport callback raised")
