@@ -14,6 +14,7 @@ from p2p.model.fields import (
     DigestField,
     HeightField,
     MomentField,
+    PositiveAmountField,
     RoundField,
     SignatureField,
 )
@@ -29,7 +30,7 @@ class Validator(Value, frozen=True):
     """A voter and its weight (bonded micro-tokens)."""
 
     account: AccountField
-    power: Annotated[AmountField, Meta(ge=1)]
+    power: PositiveAmountField
 
 
 class ValidatorSet(Value, frozen=True):

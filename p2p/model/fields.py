@@ -26,6 +26,7 @@ SignatureField = Annotated[bytes, Meta(max_length=64)]
 """Empty while the body is being signed, 64 bytes after."""
 
 AmountField = Annotated[Amount, Meta(ge=0, le=AMOUNT_MAX)]
+PositiveAmountField = Annotated[Amount, Meta(ge=1, le=AMOUNT_MAX)]
 HeightField = Annotated[Height, Meta(ge=0, le=2**53)]
 RoundField = Annotated[Round, Meta(ge=0, le=2**31)]
 ValidRoundField = Annotated[Round, Meta(ge=-1, le=2**31)]

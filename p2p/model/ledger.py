@@ -5,8 +5,9 @@ encoding is all that a node has to keep. Executing a block makes the next state;
 `p2p.protocol.ledger`.
 
 Its root is an RFC 6962 Merkle root over one leaf an entry: totals, accounts by id, channels by id,
-unbonding in order, the two validator sets. A header carries the root, so a certificate
-over the header and one path prove what an account owns to somebody who holds nothing else.
+unbonding in order, the two validator sets, the proposers' priorities. A header carries the root,
+so a certificate over the header and one path prove what an account owns to somebody who holds
+nothing else.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,8 +26,10 @@ from p2p.model.fields import (
     DigestField,
     HeightField,
     MomentField,
+    PositiveAmountField,
 )
 from p2p.model.parameters import Genesis, Parameters
+from p2p.model.proposer import ProposerPriorities
 from p2p.primitives.codec import Value, encode
 from p2p.primitives.digests import (
     PATH_LENGTH_MAX,
@@ -96,7 +99,7 @@ class Unbonding(Value, frozen=True):
 
     release_height: HeightField
     account: AccountField
-    amount: Annotated[AmountField, Meta(ge=1)]
+    amount: PositiveAmountField
 
 
 class RewardRow(Value, frozen=True, tag="reward"):
@@ -151,6 +154,13 @@ class ValidatorsEntry(Value, frozen=True, tag="validators"):
     validators: ValidatorSet
 
 
+class PrioritiesEntry(Value, frozen=True, tag="priorities"):
+    """Leaf of the state: whose turn it is to propose, before the height's first round."""
+
+    height: HeightField
+    priorities: ProposerPriorities
+
+
 class EntryDigests(msgspec.Struct, frozen=True):
     """Leaf digests of the many entries, in key order; derived, kept to spare hashing them again."""
 
@@ -190,6 +200,8 @@ class State(Value, frozen=True, tag="state", dict=True):
     """The set that decides height + 1."""
     next_validators: ValidatorSet
     """The set that decides height + 2."""
+    priorities: ProposerPriorities
+    """Who proposes height + 1: `validators`' priorities before its first round."""
 
     def __post_init__(self) -> None:
         queue = [(entry.release_height, entry.account) for entry in self.unbonding]
@@ -216,6 +228,7 @@ class State(Value, frozen=True, tag="state", dict=True):
         rest: list[Value] = [UnbondingEntry(entry) for entry in self.unbonding]
         rest.append(ValidatorsEntry(Height(self.height + 1), self.validators))
         rest.append(ValidatorsEntry(Height(self.height + 2), self.next_validators))
+        rest.append(PrioritiesEntry(Height(self.height + 1), self.priorities))
         totals = TotalsEntry(self.height, self.time_ms, self.supply)
         return [
             leaf_digest(encode(totals)),
@@ -236,6 +249,12 @@ class State(Value, frozen=True, tag="state", dict=True):
             size=len(leaves),
             path=merkle_path(leaves, index),
         )
+
+    def named(self, header_digest: Digest) -> "State":
+        """This state with the digest of the header that names it; roots do not cover it."""
+        state = msgspec.structs.replace(self, header_digest=header_digest)
+        state.__dict__.update(self.__dict__)
+        return state
 
     def inherit_digests(
         self, before: "State", accounts: Iterable[AccountId], channels: Iterable[ChannelId]
