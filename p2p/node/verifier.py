@@ -217,4 +217,3 @@ class Verifier:
             case _:
                 pass
         return None
-

@@ -14,11 +14,26 @@ from p2p.model.offer import Offer
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import Request, Response
-from p2p.model.rpc import Rpc
+from p2p.model.rpc import RpcReceived, RpcSent, SendRpc
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Action
 from p2p.primitives.signing import Verified
 from p2p.primitives.units import Amount, BlobId, ChannelId, Digest, Height, PeerId
+
+Rows = tuple[tuple[bytes, bytes], ...]
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What a store held when the node started: rows of each table that a machine restores from."""
+
+    state: bytes | None = None
+    sign_state: bytes | None = None
+    journal: Rows = ()
+    receipts: Rows = ()
+    obligations: Rows = ()
+    peers: Rows = ()
+    offer: Rows = ()
+
 
 # ---- inputs: news from the world ------------------------------------------------------------
 
@@ -31,19 +46,6 @@ class Started(msgspec.Struct, frozen=True):
 
 class DialFailed(msgspec.Struct, frozen=True):
     """A dial that was ordered came to nothing."""
-
-    peer: PeerId
-
-
-class RpcReceived(msgspec.Struct, frozen=True):
-    """A decoded gossip RPC."""
-
-    peer: PeerId
-    rpc: Rpc
-
-
-class RpcSent(msgspec.Struct, frozen=True):
-    """The last RPC to the peer left; the next may follow."""
 
     peer: PeerId
 
@@ -214,13 +216,6 @@ ReplicaInput = (
 # ---- effects ---------------------------------------------------------------------------------
 
 
-class SendRpc(msgspec.Struct, frozen=True):
-    """Hand one gossip RPC to the connection; answer `RpcSent` when it left."""
-
-    peer: PeerId
-    rpc: Rpc
-
-
 class Verify(msgspec.Struct, frozen=True):
     """Decode and check a gossip message; answer `MessageVerified` or `MessageRefused`."""
 
@@ -244,6 +239,14 @@ class Respond(msgspec.Struct, frozen=True):
 
     request_id: int
     response: Response | None
+
+
+class RespondBlocks(msgspec.Struct, frozen=True):
+    """Answer a neighbour's request with up to `count` stored blocks from a height upwards."""
+
+    request_id: int
+    from_height: Height
+    count: int
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -304,9 +307,7 @@ class InvariantViolated(msgspec.Struct, frozen=True):
     detail: str
 
 
-Event = (
-    Committed | RoundStarted | AdLearned | PeerPenalized | EquivocationFound | InvariantViolated
-)
+Event = Committed | RoundStarted | AdLearned | PeerPenalized | EquivocationFound | InvariantViolated
 
 
 class Notify(msgspec.Struct, frozen=True):
@@ -320,6 +321,7 @@ ReplicaEffect = (
     | Verify
     | SendRequest
     | Respond
+    | RespondBlocks
     | SetTimer
     | CancelTimer
     | Persist
