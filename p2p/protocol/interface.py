@@ -7,18 +7,17 @@ in list order. `Persist` is durable before anything after it leaves. Commands ar
 
 import msgspec
 
-from p2p.model.ad import CapacityAd
+from p2p.model.commands import ReceiptCommand, Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.offer import Offer
-from p2p.model.receipt import ServiceReceipt
-from p2p.model.rejection import Reason, Rejected
+from p2p.model.rejection import Reason
 from p2p.model.requests import Request, Response
 from p2p.model.rpc import RpcReceived, RpcSent, SendRpc
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Action
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Amount, BlobId, ChannelId, Digest, Height, PeerId
+from p2p.primitives.units import Amount, Digest, Height, PeerId
 
 Rows = tuple[tuple[bytes, bytes], ...]
 
@@ -111,89 +110,13 @@ class ChangeOffer(msgspec.Struct, frozen=True):
     offer: Offer
 
 
-class Work(msgspec.Struct, frozen=True):
-    """Work in one window, beyond all that was signed for before."""
-
-    bytes_put: int = 0
-    bytes_get: int = 0
-    mib_epochs: int = 0
-
-
-class SignReceipt(msgspec.Struct, frozen=True):
-    """Consumer: pay a window of work on our channel. Reply: half-signed `ServiceReceipt` or `Rejected`.
-
-    `obligations_root` is the root after this window; `epoch` is the provider's, if it asked for one.
-    """
-
-    ticket: int
-    channel: ChannelId
-    ad: Verified[CapacityAd]
-    work: Work
-    obligations_root: Digest
-    epoch: Height | None = None
-
-
-class AcceptReceipt(msgspec.Struct, frozen=True):
-    """Provider: the consumer paid a window. Reply: fully signed `ServiceReceipt` or `Rejected`.
-
-    `work` is what this provider measured in the window; the receipt must cover it.
-    """
-
-    ticket: int
-    receipt: Verified[ServiceReceipt]
-    work: Work
-    obligations_root: Digest
-
-
-class StoreReceipt(msgspec.Struct, frozen=True):
-    """Either party: keep a fully signed receipt that the other showed. Reply: it, or `Rejected`."""
-
-    ticket: int
-    receipt: Verified[ServiceReceipt]
-
-
-class Obligation(msgspec.Struct, frozen=True, array_like=True):
-    """A blob that a provider holds for a consumer on a channel, until an epoch."""
-
-    blob: BlobId
-    channel: ChannelId
-    provider: bytes
-    consumer: bytes
-    size_bytes: int
-    until_epoch: int
-    name: str = ""
-
-
-class RecordObligation(msgspec.Struct, frozen=True):
-    """Remember a blob held (as provider) or placed (as consumer). Reply: the `Obligation`."""
-
-    ticket: int
-    obligation: Obligation
-
-
-class DropObligation(msgspec.Struct, frozen=True):
-    """Forget a blob held or placed on a channel. Reply: True when it was known."""
-
-    ticket: int
-    blob: BlobId
-    channel: ChannelId
-
-
 class SpaceMeasured(msgspec.Struct, frozen=True):
     """Free room for blobs, measured by the shell; the ad follows in due time."""
 
     free_bytes: int
 
 
-Command = (
-    SubmitTransaction
-    | ChangeOffer
-    | SignReceipt
-    | AcceptReceipt
-    | StoreReceipt
-    | RecordObligation
-    | DropObligation
-)
+Command = SubmitTransaction | ChangeOffer | ReceiptCommand
 
 ReplicaInput = (
     Started
@@ -247,13 +170,6 @@ class RespondBlocks(msgspec.Struct, frozen=True):
     request_id: int
     from_height: Height
     count: int
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """The result of a command: the value that the command names, or `Rejected`."""
-
-    ticket: int
-    result: object | Rejected
 
 
 class Committed(msgspec.Struct, frozen=True):
