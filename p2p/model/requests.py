@@ -1,6 +1,7 @@
 """Requests between neighbours and their answers.
 
-`/gigmesh/sync/1` carries status, blocks and round gaps; `/gigmesh/peers/1` carries addresses. Every
+`/gigmesh/sync/1` carries status, blocks and round gaps; `/gigmesh/peers/1` carries addresses
+and ads. Every
 answer is bounded in count and bytes, by the one who answers and by the one who reads.
 """
 
@@ -8,6 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
 from p2p.model.fields import AccountField, AddressText, DigestField, HeightField, RoundField
 from p2p.model.parameters import COMMITTED_BYTES_MAX
@@ -24,6 +26,7 @@ BLOCKS_COUNT_MAX: Final = 64
 VOTES_COUNT_MAX: Final = 256
 SUMMARIES_MAX: Final = 32
 PEERS_COUNT_MAX: Final = 32
+ADS_COUNT_MAX: Final = 64
 ADDRESSES_MAX: Final = 8
 
 
@@ -100,7 +103,22 @@ class Peers(Value, frozen=True, tag="peers"):
     records: Annotated[tuple[PeerRecord, ...], Meta(max_length=PEERS_COUNT_MAX)]
 
 
+class AdsRequest(Value, frozen=True, tag="ads?"):
+    """Ads that you know, of providers above `after`, upwards."""
+
+    after: Annotated[bytes, Meta(max_length=32)]
+    count: Annotated[int, Meta(ge=1, le=ADS_COUNT_MAX)]
+
+
+class Ads(Value, frozen=True, tag="ads"):
+    """Ads by provider upwards; fewer than asked for when there are no more."""
+
+    ads: Annotated[tuple[CapacityAd, ...], Meta(max_length=ADS_COUNT_MAX)]
+
+
 SyncRequest = StatusRequest | BlocksRequest | RoundRequest
 SyncResponse = Status | Blocks | RoundMessages
-Request = StatusRequest | BlocksRequest | RoundRequest | PeersRequest
-Response = Status | Blocks | RoundMessages | Peers
+PeersProtocolRequest = PeersRequest | AdsRequest
+PeersProtocolResponse = Peers | Ads
+Request = SyncRequest | PeersProtocolRequest
+Response = SyncResponse | PeersProtocolResponse

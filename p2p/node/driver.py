@@ -28,8 +28,8 @@ from p2p.model.requests import (
     RESPONSE_BYTES_MAX,
     SYNC_PROTOCOL,
     Blocks,
-    Peers,
-    PeersRequest,
+    PeersProtocolRequest,
+    PeersProtocolResponse,
     Request,
     Response,
     SyncRequest,
@@ -227,7 +227,8 @@ class Driver:
             self.put(DialFailed(effect.peer))
 
     async def _request(self, effect: SendRequest) -> None:
-        protocol = PEERS_PROTOCOL if isinstance(effect.request, PeersRequest) else SYNC_PROTOCOL
+        is_about_peers = isinstance(effect.request, PeersProtocolRequest)
+        protocol = PEERS_PROTOCOL if is_about_peers else SYNC_PROTOCOL
         failed = RequestFailed(effect.request_id, effect.peer)
         try:
             data = await self._transport.request(
@@ -241,7 +242,7 @@ class Driver:
             log.debug("request failed: %s", error)
             self.put(failed)
             return
-        kind: object = Peers if protocol == PEERS_PROTOCOL else SyncResponse
+        kind: object = PeersProtocolResponse if is_about_peers else SyncResponse
         try:
             response: Response = decode(data, kind, bytes_max=RESPONSE_BYTES_MAX)  # type: ignore[arg-type]
         except Malformed as error:
@@ -310,7 +311,7 @@ class Driver:
         self.put(RpcReceived(peer, rpc))
 
     async def request_received(self, peer: PeerId, protocol: str, data: bytes) -> bytes | None:
-        kind: object = PeersRequest if protocol == PEERS_PROTOCOL else SyncRequest
+        kind: object = PeersProtocolRequest if protocol == PEERS_PROTOCOL else SyncRequest
         try:
             request: Request = decode(data, kind, bytes_max=REQUEST_BYTES_MAX)  # type: ignore[arg-type]
         except Malformed as error:

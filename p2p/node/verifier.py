@@ -20,7 +20,7 @@ from p2p.model.parameters import (
 )
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
-from p2p.model.requests import Blocks, Response, RoundMessages
+from p2p.model.requests import Ads, Blocks, Response, RoundMessages
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Transaction
 from p2p.model.vote import Proposal, ProposedBlock, Vote, VoteKind
@@ -214,6 +214,10 @@ class Verifier:
                         return fault
                 if response.proposal is not None:
                     return self._proposed_fault(response.proposal)
+            case Ads():
+                for ad in response.ads:
+                    if (fault := self._fault(ad)) is not None:
+                        return fault
             case _:
                 pass
         return None
