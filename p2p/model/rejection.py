@@ -13,6 +13,7 @@ class Reason(Enum):
     TOO_LARGE = "larger than allowed"
     WRONG_CHAIN = "belongs to another chain"
     BAD_SIGNATURE = "its signature does not verify"
+    OUT_OF_BOUNDS = "a number of it is out of bounds"
     UNKNOWN_TOPIC = "not one of our topics"
     TOO_MANY = "more of them than allowed"
     BACKOFF = "asked to join the mesh before its backoff was over"

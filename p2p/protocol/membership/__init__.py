@@ -1,0 +1,1 @@
+"""Membership: which connections to have."""

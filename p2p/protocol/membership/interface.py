@@ -1,0 +1,140 @@
+"""What the membership hears, and what it orders."""
+
+from typing import Final
+
+import msgspec
+
+from p2p.model.effects import Dial, HangUp, Persist, SetTimer
+from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
+from p2p.model.rejection import Reason
+from p2p.model.requests import PeerRecord
+from p2p.primitives.units import AccountId, PeerId
+
+TICK_TIMER: Final = "membership/tick"
+
+
+class MembershipParameters(msgspec.Struct, frozen=True):
+    """Bounds and spans of the membership; local, not agreed on by the chain."""
+
+    peers_target: int = 8
+    """Connections below which the node looks for more."""
+    peers_max: int = 32
+    """Connections kept. Of these, all but `peers_target` may go to wanted accounts."""
+    outbound_min: int = 4
+    """Connections of the node's own random choosing, whoever else connects: they keep it in touch
+    with the honest network while somebody surrounds it."""
+    surplus_max: int = 4
+    """Connections above `peers_max` before any is hung up."""
+    grace_ms: int = 10_000
+    """A newcomer is not hung up before it could ask for peers, up to twice `peers_max`."""
+    dials_max: int = 4
+    """Dials under way."""
+    dial_ms_max: int = 60_000
+    """A dial without any answer is forgotten."""
+    backoff_ms_min: int = 1_000
+    backoff_ms_max: int = 60_000
+    wanted_backoff_ms_max: int = 8_000
+    """Wanted accounts, and anybody while the node is alone, are tried again sooner."""
+    start_spread_ms: int = 1_000
+    """Nodes started together tick apart."""
+    tick_ms: int = 1_000
+    """Between looks at the connections while some are missing."""
+    tick_idle_ms: int = 5_000
+    ask_ms: int = 30_000
+    """Between questions for peers."""
+    ask_fast_ms: int = 2_000
+    """The same while connections or addresses are missing."""
+    explore_ms: int = 30_000
+    """Between connections to a random stranger: what joins halves that each had enough peers."""
+    book_max: int = 1_000
+    """Peers in the address book."""
+    hearsay_max: int = 64
+    """Peers in the book that one neighbour's word alone put there."""
+    failures_max: int = 3
+    """Peers that failed so often in a row are recommended to nobody."""
+    persist_ms: int = 5_000
+    """Between writes of the book."""
+    rows_max: int = 64
+    """Rows in one write."""
+    penalty_max: int = 100
+    """Points at which a peer is hung up and banned."""
+    penalty_decay_ms: int = 1_000
+    """One point is forgiven in this time."""
+    ban_ms: int = 600_000
+    bans_max: int = 1_000
+    """Bans, and peers with penalty points."""
+
+
+# ---- inputs ---------------------------------------------------------------------------------
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """Rows of `Table.PEERS` that an earlier run left."""
+
+    rows: tuple[tuple[bytes, bytes], ...]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The node runs; these peers are configured."""
+
+    seeds: tuple[PeerRecord, ...]
+
+
+class DialFailed(msgspec.Struct, frozen=True):
+    """A dial that was ordered came to nothing."""
+
+    peer: PeerId
+
+
+class PeersLearned(msgspec.Struct, frozen=True):
+    """A neighbour's answer to `AskPeers`."""
+
+    peer: PeerId
+    records: tuple[PeerRecord, ...]
+
+
+class AdLearned(msgspec.Struct, frozen=True):
+    """A provider signed where it can be reached."""
+
+    provider: AccountId
+    addresses: tuple[str, ...]
+
+
+class WantedChanged(msgspec.Struct, frozen=True):
+    """Accounts to be connected to: the validators, while we are one. Replaces the list before."""
+
+    accounts: tuple[AccountId, ...]
+
+
+class Misbehaved(msgspec.Struct, frozen=True):
+    """A peer was at fault."""
+
+    peer: PeerId
+    reason: Reason
+
+
+MembershipInput = (
+    Restored
+    | Started
+    | PeerConnected
+    | PeerDisconnected
+    | DialFailed
+    | PeersLearned
+    | AdLearned
+    | WantedChanged
+    | Misbehaved
+    | RequestFailed
+    | TimerFired
+)
+
+# ---- effects --------------------------------------------------------------------------------
+
+
+class AskPeers(msgspec.Struct, frozen=True):
+    """Ask a neighbour for peers. `PeersLearned` or `RequestFailed` of this peer follows."""
+
+    peer: PeerId
+    wanted: tuple[AccountId, ...]
+
+
+MembershipEffect = Dial | HangUp | AskPeers | Persist | SetTimer

@@ -1,0 +1,1 @@
+"""Sync: catching up by blocks."""
