@@ -1,0 +1,5 @@
+"""Faults of what a person wrote or asked for."""
+
+
+class UserError(Exception):
+    """One sentence to a person: what is wrong, where, and what to do. Never a traceback."""
