@@ -26,7 +26,7 @@ def encode_varint(value: int) -> bytes:
 
 
 def decode_varint(data: bytes) -> tuple[int, int] | None:
-    """The value at the start of `data` and its size, or None if more is needed. Raises MuxerError."""
+    """The value at the start of `data` and its size; None if it goes on. Raises MuxerError."""
     value = 0
     for index, byte in enumerate(data[:VARINT_BYTES_MAX]):
         value |= (byte & 0x7F) << (7 * index)

@@ -40,7 +40,7 @@ class Upgrader:
             await multistream.propose(YAMUX, lambda: _token(session), session.write)
         # The peer's bytes reach noiseprotocol, cryptography, protobuf and PyNaCl, each with errors
         # of its own; every one of them says that this handshake is over.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise HandshakeFailed(_describe(error)) from error
         return session
 
@@ -52,7 +52,7 @@ class Upgrader:
             await multistream.answer({YAMUX}, lambda: _token(session), session.write)
             return session, PeerId(session.get_remote_peer().to_bytes())
         # As above.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise HandshakeFailed(_describe(error)) from error
 
 

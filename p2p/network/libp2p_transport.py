@@ -24,7 +24,7 @@ from p2p.network import liveness
 from p2p.network.gossip import Gossip
 from p2p.network.handshake import HandshakeFailed, Upgrader
 from p2p.network.limits import TransportLimits
-from p2p.network.links import Link, Peer, PeerTable
+from p2p.network.links import Link, Peer, PeerTable, guarded
 from p2p.network.listener import Acceptor
 from p2p.network.port import (
     DialFailed,
@@ -45,7 +45,7 @@ from p2p.network.wire import (
     listen_endpoint,
     multiaddr_text,
 )
-from p2p.network.yamux import MuxedStream, Muxer, MuxerError
+from p2p.network.yamux import Memory, MuxedStream, Muxer, MuxerError
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.units import PeerId
 
@@ -58,12 +58,19 @@ class _Running:
     """What exists while `run` runs."""
 
     def __init__(
-        self, nursery: trio.Nursery, peers: PeerTable, gossip: Gossip, services: Services
+        self,
+        *,
+        nursery: trio.Nursery,
+        peers: PeerTable,
+        gossip: Gossip,
+        services: Services,
+        memory: Memory,
     ) -> None:
         self.nursery = nursery
         self.peers = peers
         self.gossip = gossip
         self.services = services
+        self.memory = memory
 
 
 class Libp2pTransport:
@@ -122,7 +129,13 @@ class Libp2pTransport:
         acceptor = Acceptor(self._limits, self._handshake_inbound)
         try:
             async with trio.open_nursery() as nursery:
-                self._running = _Running(nursery, peers, gossip, services)
+                self._running = _Running(
+                    nursery=nursery,
+                    peers=peers,
+                    gossip=gossip,
+                    services=services,
+                    memory=Memory(self._limits),
+                )
                 for listener in listeners:
                     nursery.start_soon(acceptor.serve, listener, nursery)
                 task_status.started()
@@ -131,7 +144,7 @@ class Libp2pTransport:
             self._running = None
 
     async def dial(self, peer: PeerId, addresses: Sequence[str]) -> None:
-        """Connect, unless connected. `peer_connected` has been called on return. Raises DialFailed."""
+        """Connect, unless connected; `peer_connected` precedes the return. Raises DialFailed."""
         if peer == self._peer:
             raise DialFailed("a node does not dial itself")
         if self._find(peer) is not None:
@@ -182,9 +195,10 @@ class Libp2pTransport:
                     await framed.write_frame(data)
                     framed.stream.finish()
                     answer = await framed.read_frame(bytes_max)
-                finally:
-                    # After the peer's end this says nothing; before it, that we read no more.
+                except BaseException:
                     framed.stream.reset()
+                    raise
+                framed.stream.close()
         except MuxerError as error:
             raise RequestFailed(str(error)) from error
         if scope.cancelled_caught:
@@ -292,14 +306,16 @@ class Libp2pTransport:
             session,
             initiator=direction is Direction.OUTBOUND,
             limits=self._limits,
+            memory=running.memory,
         )
         known = running.peers.get(peer) is not None
         entry, superfluous = running.peers.add(link)
-        running.nursery.start_soon(self._serve_link, running, entry, link)
+        spawn = running.nursery.start_soon
+        spawn(guarded, self._serve_link, running, entry, link)
         if not known:
-            running.nursery.start_soon(self._send_gossip, running, entry)
+            spawn(guarded, self._send_gossip, running, entry)
         for other in superfluous:
-            running.nursery.start_soon(self._retire, running, entry, other)
+            spawn(guarded, self._retire, running, entry, other)
 
     async def _serve_link(self, running: _Running, peer: Peer, link: Link) -> None:
         try:

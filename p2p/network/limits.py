@@ -6,7 +6,7 @@ from p2p.primitives.units import KIB, MIB
 
 
 class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the transport spends at most, and how long it waits. Sizes in bytes, times in seconds."""
+    """What the transport spends at most and how long it waits: sizes in bytes, times in seconds."""
 
     connections_max: int = 256
     """Authenticated connections, both directions together."""
@@ -18,9 +18,11 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     streams_per_connection_max: int = 64
     """Live streams that a peer may have open towards us, and we towards it."""
     stream_window_bytes_max: int = 4 * MIB
-    """Largest receive window; it starts at Yamux's 256 KiB and grows while the reader keeps up."""
-    connection_buffer_bytes_max: int = 16 * MIB
-    """Unread bytes of all streams of one connection; a peer that exceeds it is dropped."""
+    """Largest receive window; it starts at Yamux's 256 KiB, grows while the reader keeps up."""
+    windows_extra_bytes_max: int = 8 * MIB
+    """How far all windows of one connection together may grow beyond 256 KiB each."""
+    unread_bytes_max: int = 256 * MIB
+    """Unread bytes of all streams of all connections; beyond it the greediest are dropped."""
 
     rpc_bytes_max: int = 1 * MIB
     """One gossip RPC, inbound or outbound. GossipSub's customary bound."""

@@ -11,7 +11,7 @@ the old connection, so the newer one wins.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVarTuple
 
 import trio
@@ -138,6 +138,14 @@ class PeerTable:
             return new
         ours = Direction.OUTBOUND if self._own < new.peer else Direction.INBOUND
         return old if old.direction is ours else new
+
+
+async def guarded(task: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
+    """Run a task of one connection: a bug in it must not end the other connections."""
+    try:
+        await task(*args)
+    except Exception:
+        logger.exception("a connection's task raised")
 
 
 def tell(callback: Callable[[*Ts], None], *args: *Ts) -> None:

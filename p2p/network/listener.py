@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from p2p.network.limits import TransportLimits
+from p2p.network.links import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Acceptor:
         with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
             self._pending[number] = scope
             try:
-                await self._handshake(stream)
+                await guarded(self._handshake, stream)
             finally:
                 self._pending.pop(number, None)
 

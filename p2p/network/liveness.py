@@ -23,15 +23,14 @@ async def watch(link: Link, limits: TransportLimits) -> None:
     muxer = link.muxer
     pinger = Pinger(link)
     try:
-        await pinger.ping(limits.ping_timeout_s)
         while True:
-            seen_bytes = muxer.bytes_received
-            await trio.sleep(limits.ping_interval_s)
+            seen_s = muxer.last_received_s
+            await trio.sleep_until(seen_s + limits.ping_interval_s)
             muxer.sweep()
-            if muxer.bytes_received != seen_bytes:
+            if muxer.last_received_s != seen_s:
                 continue
             await pinger.ping(limits.ping_timeout_s)
-            if muxer.bytes_received == seen_bytes:
+            if muxer.last_received_s == seen_s:
                 muxer.abort("the peer is silent")
                 return
     finally:

@@ -11,7 +11,7 @@ Source: multiformats/multistream-select README.
 from collections.abc import Awaitable, Callable, Container
 from typing import Final
 
-from p2p.network.framing import FramedStream, encode_varint
+from p2p.network.framing import FramedStream, FrameTooLarge, encode_varint
 from p2p.network.yamux import MuxerError
 
 HEADER: Final = b"/multistream/1.0.0"
@@ -47,7 +47,10 @@ async def read_token_exactly(read: Read) -> bytes:
 
 async def read_token(framed: FramedStream) -> bytes:
     """One token from a stream. Raises MuxerError."""
-    token = await framed.read_frame(TOKEN_BYTES_MAX)
+    try:
+        token = await framed.read_frame(TOKEN_BYTES_MAX)
+    except FrameTooLarge as error:
+        raise MuxerError("malformed multistream token") from error
     if token is None:
         raise MuxerError("the peer ended the stream while negotiating")
     return _strip(token)

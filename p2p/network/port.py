@@ -3,7 +3,7 @@
 Peers are named by `PeerId`, addresses are multiaddr strings that end in `/p2p/<peer id>`.
 Three kinds of traffic run over one authenticated connection per peer:
 
-- gossip RPCs (`/meshsub/1.1.0`): opaque bytes, one in flight per peer; `rpc_sent` asks for the next;
+- gossip RPCs (`/meshsub/1.1.0`): opaque bytes, one in flight per peer; `rpc_sent` asks for more;
 - requests: one message there, one back, under a deadline;
 - message streams: a two-way sequence of length-prefixed messages (blobs).
 
@@ -62,7 +62,11 @@ class MessageStream(Protocol):
 
 
 class TransportHandler(Protocol):
-    """What the node does about the network's news. No method may raise."""
+    """What the node does about the network's news. No method may raise.
+
+    Of one peer, `peer_connected` and `peer_disconnected` alternate. The coroutines are cancelled
+    when the peer's connection ends.
+    """
 
     def peer_connected(self, peer: PeerId, direction: Direction, address: str) -> None: ...
 
@@ -99,13 +103,18 @@ class Transport(Protocol):
         """Listen and serve until cancelled. Raises TransportError when it cannot listen."""
 
     async def dial(self, peer: PeerId, addresses: Sequence[str]) -> None:
-        """Connect, unless connected. `peer_connected` has been called on return. Raises DialFailed."""
+        """Connect, unless connected; `peer_connected` precedes the return. Raises DialFailed."""
 
     async def hang_up(self, peer: PeerId) -> None:
         """Close the connection to a peer. Never raises."""
 
     def send_rpc(self, peer: PeerId, data: bytes) -> None:
-        """Queue one gossip RPC; `rpc_sent` follows unless the peer disconnects first."""
+        """Queue one gossip RPC; `rpc_sent` follows unless the peer disconnects first.
+
+        Does nothing for a peer that is not connected, and no `rpc_sent` follows for one that does
+        not speak gossip. Raises ValueError and RuntimeError on our own bugs: an RPC too large, or
+        queued without waiting for `rpc_sent`.
+        """
 
     async def request(
         self, peer: PeerId, protocol: str, data: bytes, *, bytes_max: int, deadline_s: float

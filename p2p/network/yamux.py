@@ -74,6 +74,19 @@ class Session(Protocol):
     async def write(self, data: bytes) -> None: ...
 
 
+class Memory:
+    """What the streams of all connections hold unread, together.
+
+    Beyond the bound, connections that hold more than an equal share are dropped when they send
+    more. Peers that keep within it are safe from those that do not.
+    """
+
+    def __init__(self, limits: TransportLimits) -> None:
+        self.bytes_max = limits.unread_bytes_max
+        self.share_bytes = limits.unread_bytes_max // limits.connections_max
+        self.used_bytes = 0
+
+
 class MuxedStream:
     """One stream. `write` and `read_some` wait; `close` and `reset` never do."""
 
@@ -121,7 +134,7 @@ class MuxedStream:
                 return b""
             await self._readers.park()
         chunk = self._chunks.popleft()
-        self._muxer.buffered_bytes -= len(chunk)
+        self._muxer.buffer(-len(chunk))
         self._consumed += len(chunk)
         if self._consumed * 2 >= self._window:
             self._return_credit()
@@ -184,6 +197,7 @@ class MuxedStream:
         """Give an inbound stream's slot back: its handler has finished."""
         if self._error is None and not self._discarding:
             self.close()
+        self._discard()
         self._muxer.release_inbound()
 
     # What the muxer calls.
@@ -193,7 +207,7 @@ class MuxedStream:
         if self._discarding:
             return
         self._chunks.append(chunk)
-        self._muxer.buffered_bytes += len(chunk)
+        self._muxer.buffer(len(chunk))
         self._readers.unpark_all()
 
     def reserve(self, size: int) -> bool:
@@ -230,7 +244,7 @@ class MuxedStream:
 
     def _discard(self) -> None:
         self._discarding = True
-        self._muxer.buffered_bytes -= sum(map(len, self._chunks))
+        self._muxer.buffer(-sum(map(len, self._chunks)))
         self._chunks.clear()
 
     def _return_credit(self) -> None:
@@ -257,14 +271,17 @@ class Muxer:
         *,
         initiator: bool,
         limits: TransportLimits,
+        memory: "Memory",
     ) -> None:
         self.limits = limits
         self.room = trio.lowlevel.ParkingLot()
         self.outbox_bytes = 0
-        self.buffered_bytes = 0
+        self._buffered_bytes = 0
         self.rtt_s = 0.0
-        self.bytes_received = 0
+        self.last_received_s = trio.current_time()
         self._session = session
+        self._memory = memory
+        self._pinged_s = 0.0
         self._accept: Callable[[MuxedStream], None] = MuxedStream.reset
         self._parity = 1 if initiator else 0
         self._next_id = 1 if initiator else 2
@@ -297,6 +314,8 @@ class Muxer:
             accept: takes each inbound stream, at once; calls its `release` when it is served.
         """
         self._accept = accept
+        self._pinged_s = trio.current_time()
+        self.enqueue_control(PING, SYN, 0, 1)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_loop)
@@ -304,7 +323,7 @@ class Muxer:
                 await self._ended.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self.abort("stopped")
+            self.abort("the transport stopped")
 
     def open_stream(self) -> MuxedStream:
         """A new outbound stream. Raises MuxerError."""
@@ -332,6 +351,9 @@ class Muxer:
         self._reason = reason
         for stream in list(self._streams.values()):
             stream.fail(reason)
+        # What is left unread can still be read, and is nobody's burden but its reader's.
+        self._memory.used_bytes -= self._buffered_bytes
+        self._memory = Memory(self.limits)
         self._outbox.clear()
         self.outbox_bytes = 0
         self.room.unpark_all()
@@ -351,6 +373,11 @@ class Muxer:
         if self.outbox_bytes > OUTBOX_BYTES_MAX:
             self.abort("the peer reads nothing")
 
+    def buffer(self, delta_bytes: int) -> None:
+        """Count bytes that wait for a reader."""
+        self._buffered_bytes += delta_bytes
+        self._memory.used_bytes += delta_bytes
+
     def forget(self, stream: MuxedStream) -> None:
         if self._streams.pop(stream.stream_id, None) is None:
             return
@@ -365,7 +392,7 @@ class Muxer:
     def grow_window(self, window: int) -> int:
         """How much a window of this size may grow now: double, within both bounds."""
         grown = min(window, self.limits.stream_window_bytes_max - window)
-        spare = self.limits.connection_buffer_bytes_max // 2 - self._window_extra
+        spare = self.limits.windows_extra_bytes_max - self._window_extra
         grown = max(0, min(grown, spare))
         self._window_extra += grown
         return grown
@@ -423,7 +450,7 @@ class Muxer:
         try:
             while True:
                 data = await self._session.read(None)
-                self.bytes_received += len(data)
+                self.last_received_s = trio.current_time()
                 self._feed(data)
                 turn += 1
                 if turn % MESSAGES_PER_TURN == 0:
@@ -454,8 +481,9 @@ class Muxer:
                 return
             self._frame(*HEADER.unpack_from(data, at))
             at += HEADER.size
-        if self.buffered_bytes > self.limits.connection_buffer_bytes_max:
-            raise MuxerError("the peer filled its buffers")
+        memory = self._memory
+        if self._buffered_bytes > memory.share_bytes and memory.used_bytes > memory.bytes_max:
+            raise MuxerError("the peer fills our memory")
 
     def _frame(self, version: int, kind: int, flags: int, stream_id: int, value: int) -> None:
         if version != 0:
@@ -477,6 +505,8 @@ class Muxer:
         elif kind == PING:
             if flags & SYN:
                 self.enqueue_control(PING, ACK, 0, value)
+            elif not self.rtt_s:
+                self.rtt_s = trio.current_time() - self._pinged_s
         elif kind == GO_AWAY:
             raise MuxerError("the peer said goodbye")
         else:

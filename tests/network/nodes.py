@@ -24,7 +24,7 @@ def key_of(name: str) -> Key:
 async def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     """Wait for a condition that other tasks bring about."""
     with trio.fail_after(deadline_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of many kinds
             await trio.sleep(0.002)
 
 
