@@ -1,0 +1,147 @@
+"""What was seen lately, and what can still be asked for.
+
+`SeenIds` answers "was this message here before", by first sight and for a fixed time, bounded by
+number: when full, the oldest is forgotten early. `MessageCache` (the specification's mcache) keeps
+the messages themselves for a few heartbeats, so that neighbours outside the mesh can be offered
+them (IHAVE) and ask (IWANT).
+"""
+
+from collections import deque
+
+from p2p.model.rpc import Message, MessageId
+from p2p.primitives.units import PeerId
+from p2p.protocol.gossip.parameters import GossipParameters
+
+
+class SeenIds:
+    """Message ids by the moment at which they are forgotten; time to live is not extended."""
+
+    __slots__ = ("_count_max", "_order", "_rejected", "_ttl_ms", "_until_ms")
+
+    def __init__(self, parameters: GossipParameters) -> None:
+        self._ttl_ms = parameters.seen_ttl_ms
+        self._count_max = parameters.seen_max
+        self._until_ms: dict[MessageId, int] = {}
+        self._order: deque[MessageId] = deque()
+        self._rejected: set[MessageId] = set()
+
+    def __contains__(self, message_id: MessageId) -> bool:
+        return message_id in self._until_ms
+
+    def __len__(self) -> int:
+        return len(self._until_ms)
+
+    def add(self, message_id: MessageId, now_ms: int) -> None:
+        """Remember an id that was not there."""
+        if len(self._order) >= self._count_max:
+            self._forget_oldest()
+        self._until_ms[message_id] = now_ms + self._ttl_ms
+        self._order.append(message_id)
+
+    def reject(self, message_id: MessageId) -> None:
+        """Remember, as long as the id itself, that its message is false."""
+        if message_id in self._until_ms:
+            self._rejected.add(message_id)
+
+    def is_rejected(self, message_id: MessageId) -> bool:
+        """Whether the message was found false."""
+        return message_id in self._rejected
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what is too old."""
+        while self._order and self._until_ms[self._order[0]] <= now_ms:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        message_id = self._order.popleft()
+        del self._until_ms[message_id]
+        self._rejected.discard(message_id)
+
+
+class _Kept:
+    """A message in the cache, its window, and how often each peer was sent it on request."""
+
+    __slots__ = ("message", "sent", "window")
+
+    def __init__(self, message: Message, window: int) -> None:
+        self.message = message
+        self.window = window
+        self.sent: dict[PeerId, int] = {}
+
+
+class MessageCache:
+    """Messages of the last `history_windows` heartbeats, bounded by number and bytes."""
+
+    __slots__ = ("_bytes", "_kept", "_order", "_parameters", "_recent", "_window")
+
+    def __init__(self, parameters: GossipParameters) -> None:
+        self._parameters = parameters
+        self._window = 0
+        self._bytes = 0
+        self._kept: dict[MessageId, _Kept] = {}
+        self._order: deque[MessageId] = deque()
+        self._recent: deque[dict[str, deque[MessageId]]] = deque(
+            [{}], maxlen=parameters.history_gossip
+        )
+        """Ids by topic, one map a window, newest last: what gossip offers."""
+
+    def __contains__(self, message_id: MessageId) -> bool:
+        return message_id in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the messages that are kept."""
+        return self._bytes
+
+    def put(self, message: Message) -> None:
+        """Keep a message, once; the oldest go when there are too many."""
+        if message.id in self._kept:
+            return
+        self._kept[message.id] = _Kept(message, self._window)
+        self._order.append(message.id)
+        window = self._recent[-1]
+        if message.topic not in window:
+            window[message.topic] = deque(maxlen=self._parameters.history_messages_max)
+        window[message.topic].append(message.id)
+        self._bytes += message.size
+        while (
+            len(self._order) > self._parameters.history_messages_max
+            or self._bytes > self._parameters.history_bytes_max
+        ):
+            self._forget_oldest()
+
+    def get_for(self, peer: PeerId, message_id: MessageId) -> Message | None:
+        """A message for a peer that asks; None when gone, or asked for too often by that peer."""
+        kept = self._kept.get(message_id)
+        if kept is None:
+            return None
+        # gossipsub v1.1: spam protection: IWANT answers are limited per peer and message.
+        times = kept.sent.get(peer, 0)
+        if times >= self._parameters.iwant_repeats_max:
+            return None
+        kept.sent[peer] = times + 1
+        return kept.message
+
+    def gossip_ids(self, topic: str) -> list[MessageId]:
+        """Ids of a topic in the windows that gossip is about, oldest first."""
+        return [
+            message_id
+            for window in self._recent
+            for message_id in window.get(topic, ())
+            if message_id in self._kept
+        ]
+
+    def shift(self) -> None:
+        """A heartbeat has passed: open a window, and forget the oldest."""
+        self._window += 1
+        self._recent.append({})
+        oldest = self._window - self._parameters.history_windows
+        while self._order and self._kept[self._order[0]].window <= oldest:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        kept = self._kept.pop(self._order.popleft())
+        self._bytes -= kept.message.size

@@ -1,0 +1,144 @@
+"""Lazy gossip: what the mesh lost is offered by id and fetched on demand.
+
+At every heartbeat some peers outside the mesh hear which messages we have (IHAVE); a peer that
+lacks one asks for it (IWANT) and is sent it. This heals whatever queues dropped, links lost and
+churn missed. Every answer is bounded per peer and heartbeat: asking costs the asker more than us.
+
+Source: libp2p specs, gossipsub v1.0 (control messages, gossip emission) and v1.1 (adaptive gossip
+dissemination, spam protection measures).
+"""
+
+from collections.abc import Set
+
+from p2p.model.effects import Penalize
+from p2p.model.rejection import Reason
+from p2p.model.rpc import MESSAGE_ID_BYTES, IHave, MessageId
+from p2p.primitives.draws import Draws
+from p2p.primitives.units import PeerId
+from p2p.protocol.gossip.cache import MessageCache, SeenIds
+from p2p.protocol.gossip.counters import GossipCounters
+from p2p.protocol.gossip.interface import GossipEffect
+from p2p.protocol.gossip.mesh import Mesh
+from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
+from p2p.protocol.gossip.parameters import GossipParameters
+
+
+class LazyGossip:
+    """IHAVE and IWANT, both ways."""
+
+    __slots__ = ("_asked", "_cache", "_counters", "_draws", "_neighbours", "_parameters", "_seen")
+
+    def __init__(
+        self,
+        parameters: GossipParameters,
+        neighbours: Neighbours,
+        *,
+        seen: SeenIds,
+        cache: MessageCache,
+        draws: Draws,
+        counters: GossipCounters,
+    ) -> None:
+        self._parameters = parameters
+        self._neighbours = neighbours
+        self._seen = seen
+        self._cache = cache
+        self._draws = draws
+        self._counters = counters
+        self._asked: dict[MessageId, int] = {}
+        """How many peers we asked for an id in this heartbeat."""
+
+    @property
+    def asked(self) -> int:
+        """Distinct ids asked for in this heartbeat."""
+        return len(self._asked)
+
+    # ---- we lack something
+
+    def offered(self, neighbour: Neighbour, ihaves: tuple[IHave, ...], mesh: Mesh) -> None:
+        """A peer offers messages: ask for those that we have not seen, within the limits."""
+        neighbour.ihave_rpcs += 1
+        # gossipsub v1.1: spam protection: IHAVE messages per heartbeat, then ids per heartbeat
+        if neighbour.ihave_rpcs > self._parameters.ihave_rpcs_max:
+            self._counters.ihave_ignored += 1
+            return
+        room = self._parameters.ihave_ids_max - neighbour.ids_asked
+        if room <= 0:
+            return
+        wanted = {
+            message_id: None
+            for ihave in ihaves
+            if ihave.topic in mesh
+            for message_id in ihave.ids
+            if message_id not in self._seen and self._may_ask(message_id)
+        }
+        self._counters.ihave_received += sum(len(ihave.ids) for ihave in ihaves)
+        if not wanted:
+            return
+        # Drawn when there are too many, so that one peer does not choose what we never see.
+        ids = list(wanted) if len(wanted) <= room else self._draws.sample(wanted, room)
+        for message_id in ids:
+            self._asked[message_id] = self._asked.get(message_id, 0) + 1
+        neighbour.ids_asked += len(ids)
+        self._counters.iwant_sent += len(ids)
+        neighbour.outbox.add_iwant(ids)
+
+    def _may_ask(self, message_id: MessageId) -> bool:
+        """Ids of another length are not ours; of ours, few peers are asked at once."""
+        times = self._asked.get(message_id)
+        if times is None:
+            has_room = len(self._asked) < self._parameters.wanted_ids_max
+            return has_room and len(message_id) == MESSAGE_ID_BYTES
+        return times < self._parameters.iwant_peers_max
+
+    # ---- a peer lacks something
+
+    def wanted(
+        self, neighbour: Neighbour, ids: tuple[MessageId, ...], effects: list[GossipEffect]
+    ) -> None:
+        """A peer asks for messages: queue those that are still kept, within the limits."""
+        room = self._parameters.iwant_ids_max - neighbour.ids_wanted
+        self._counters.iwant_received += len(ids)
+        neighbour.ids_wanted += len(ids)
+        if len(ids) > room:
+            effects.append(Penalize(neighbour.peer, Reason.TOO_MANY, "ids in IWANT"))
+            ids = ids[: max(0, room)]
+        for message_id in dict.fromkeys(ids):
+            message = self._cache.get_for(neighbour.peer, message_id)
+            if message is not None:
+                self._counters.iwant_served += 1
+                neighbour.outbox.add_message(message)
+
+    # ---- the heartbeat
+
+    def emit(self, mesh: Mesh) -> None:
+        """Offer each topic's recent messages to some peers outside its mesh."""
+        # gossipsub v1.0: gossip emission, for each topic in mesh + fanout
+        for topic in mesh.topics():
+            self._emit_topic(topic, mesh.links(topic).keys())
+        for topic in mesh.fanout_topics():
+            self._emit_topic(topic, mesh.fanout(topic).keys())
+        self._cache.shift()
+        self._asked.clear()
+
+    def _emit_topic(self, topic: str, inside: Set[PeerId]) -> None:
+        ids = self._cache.gossip_ids(topic)
+        if not ids:
+            return
+        score, threshold = self._neighbours.score, self._parameters.gossip_threshold
+        others = [
+            neighbour
+            for peer, neighbour in self._neighbours.of_topic(topic).items()
+            if peer not in inside and score(peer) >= threshold
+        ]
+        # gossipsub v1.1: adaptive gossip dissemination
+        share = len(others) * self._parameters.gossip_percent // 100
+        for neighbour in self._neighbours.draw(others, max(self._parameters.degree_lazy, share)):
+            offered = self._draw_ids(ids)
+            self._counters.ihave_sent += len(offered)
+            neighbour.outbox.add_ihave(topic, tuple(offered))
+
+    def _draw_ids(self, ids: list[MessageId]) -> list[MessageId]:
+        """All ids, or other ones for every peer: together the peers hear of all."""
+        if len(ids) <= self._parameters.ihave_ids_max:
+            return ids
+        return self._draws.sample(ids, self._parameters.ihave_ids_max)

@@ -1,0 +1,318 @@
+"""The mesh: for each of our topics, the few peers that get every message at once.
+
+    outside --GRAFT sent or accepted--> in the mesh --PRUNE sent or received--> backoff --> outside
+
+Both ends keep the link or neither: whoever takes a peer in says GRAFT, whoever lets one go says
+PRUNE, and a GRAFT that is refused is answered by PRUNE. After a PRUNE neither end grafts until the
+backoff is over. The heartbeat keeps the number of links between D_low and D_high and at least D_out
+of them to peers that we dialled. Topics that we publish to without subscribing have a fanout: peers
+that we send to, without a link.
+
+Source: libp2p specs, gossipsub v1.0 (topic membership, heartbeat) and v1.1 (backoff, outbound mesh
+quotas, peer exchange, score thresholds).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from p2p.model.effects import Penalize
+from p2p.model.rejection import Reason
+from p2p.model.rpc import PeerInfo, Prune
+from p2p.primitives.units import PeerId, div_ceil
+from p2p.protocol.gossip.interface import GossipEffect, SuggestPeers
+from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
+from p2p.protocol.gossip.parameters import GossipParameters
+
+_NOBODY: Final[Mapping[PeerId, Neighbour]] = {}
+
+
+class _Fanout:
+    """Peers that our messages of a topic go to while we do not subscribe to it."""
+
+    __slots__ = ("peers", "published_ms")
+
+    def __init__(self, now_ms: int) -> None:
+        self.peers: dict[PeerId, Neighbour] = {}
+        self.published_ms = now_ms
+
+
+class Backoffs:
+    """Until when a peer may not be grafted, by topic; outlives connections, bounded by topic."""
+
+    __slots__ = ("_count_max", "_until_ms")
+
+    def __init__(self, parameters: GossipParameters) -> None:
+        self._count_max = parameters.backoffs_per_topic_max
+        self._until_ms: dict[str, dict[PeerId, int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._until_ms.values()))
+
+    def until_ms(self, topic: str, peer: PeerId) -> int:
+        """The end of the backoff, 0 when there is none."""
+        peers = self._until_ms.get(topic)
+        return peers.get(peer, 0) if peers else 0
+
+    def extend(self, topic: str, peer: PeerId, until_ms: int) -> None:
+        """Start a backoff, or make it longer."""
+        peers = self._until_ms.setdefault(topic, {})
+        if peer not in peers and len(peers) >= self._count_max:
+            del peers[next(iter(peers))]
+        peers[peer] = max(until_ms, peers.get(peer, 0))
+
+    def expire(self, before_ms: int) -> None:
+        """Forget what ended."""
+        for topic, peers in list(self._until_ms.items()):
+            for peer in [peer for peer, until_ms in peers.items() if until_ms <= before_ms]:
+                del peers[peer]
+            if not peers:
+                del self._until_ms[topic]
+
+
+class Mesh:
+    """Links and fanout of every topic."""
+
+    __slots__ = ("_fanout", "_links", "_neighbours", "_parameters", "backoffs")
+
+    def __init__(self, parameters: GossipParameters, neighbours: Neighbours) -> None:
+        self._parameters = parameters
+        self._neighbours = neighbours
+        self._links: dict[str, dict[PeerId, Neighbour]] = {}
+        self._fanout: dict[str, _Fanout] = {}
+        self.backoffs = Backoffs(parameters)
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._links
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def topics(self) -> list[str]:
+        """Our topics."""
+        return list(self._links)
+
+    def fanout_topics(self) -> list[str]:
+        """Topics that we published to lately without subscribing."""
+        return list(self._fanout)
+
+    def links(self, topic: str) -> Mapping[PeerId, Neighbour]:
+        """The mesh peers of a topic."""
+        return self._links.get(topic, _NOBODY)
+
+    def fanout(self, topic: str) -> Mapping[PeerId, Neighbour]:
+        """The fanout peers of a topic."""
+        fanout = self._fanout.get(topic)
+        return fanout.peers if fanout else _NOBODY
+
+    # ---- our own topics
+
+    def join(self, topic: str, now_ms: int) -> None:
+        """Subscribe: link the fanout's peers first, then others, up to D."""
+        # gossipsub v1.0: topic membership, JOIN
+        self._links[topic] = {}
+        fanout = self._fanout.pop(topic, None)
+        if fanout is not None:
+            for neighbour in self._candidates(topic, now_ms, among=fanout.peers):
+                if len(self._links[topic]) < self._parameters.degree:
+                    self._graft(topic, neighbour)
+        self._graft_some(topic, self._parameters.degree - len(self._links[topic]), now_ms)
+
+    def leave(self, topic: str, now_ms: int) -> None:
+        """Unsubscribe: let every mesh peer go, with the short backoff."""
+        # gossipsub v1.0: topic membership, LEAVE; v1.1: unsubscribe backoff
+        for neighbour in list(self._links[topic].values()):
+            self._prune(topic, neighbour, now_ms, self._parameters.unsubscribe_backoff_ms)
+        del self._links[topic]
+
+    # ---- news of peers
+
+    def forget(self, neighbour: Neighbour) -> None:
+        """The peer is gone."""
+        for topic in list(neighbour.topics):
+            self.forget_in(topic, neighbour)
+
+    def forget_in(self, topic: str, neighbour: Neighbour) -> None:
+        """The peer does not want the topic any more."""
+        if topic in self._links:
+            self._links[topic].pop(neighbour.peer, None)
+        if topic in self._fanout:
+            self._fanout[topic].peers.pop(neighbour.peer, None)
+
+    def grafted(
+        self, topic: str, neighbour: Neighbour, now_ms: int, effects: list[GossipEffect]
+    ) -> None:
+        """A peer took us into its mesh: take it into ours, or answer PRUNE."""
+        links = self._links.get(topic)
+        # gossipsub v1.1: spam protection: GRAFT for an unknown topic is not even answered
+        if links is None or neighbour.peer in links:
+            return
+        backoff_ms = self._parameters.prune_backoff_ms
+        if now_ms < self.backoffs.until_ms(topic, neighbour.peer):
+            # gossipsub v1.1: backoff: prune at once, extend, and penalise
+            effects.append(Penalize(neighbour.peer, Reason.BACKOFF, topic))
+            self._prune(topic, neighbour, now_ms, backoff_ms)
+        elif self._neighbours.score(neighbour.peer) < 0:
+            self._prune(topic, neighbour, now_ms, backoff_ms)
+        elif len(links) >= self._parameters.degree_high and not neighbour.outbound:
+            # gossipsub v1.1: outbound mesh quotas: a full mesh takes only peers that we dialled
+            self._prune(topic, neighbour, now_ms, backoff_ms, suggest=True)
+        elif self._neighbours.subscribe(neighbour, topic):
+            links[neighbour.peer] = neighbour
+        else:
+            self._prune(topic, neighbour, now_ms, backoff_ms)
+
+    def pruned(
+        self, prune: Prune, neighbour: Neighbour, now_ms: int, effects: list[GossipEffect]
+    ) -> None:
+        """A peer let us go: so do we, and leave it alone until the backoff ends."""
+        links = self._links.get(prune.topic)
+        if links is None:
+            return
+        links.pop(neighbour.peer, None)
+        # gossipsub v1.1: backoff: the pruning peer says how long; the default if it does not
+        backoff_ms = min(prune.backoff_s * 1000, self._parameters.backoff_ms_max)
+        until_ms = now_ms + (backoff_ms or self._parameters.prune_backoff_ms)
+        self.backoffs.extend(prune.topic, neighbour.peer, until_ms)
+        if prune.peers and self._neighbours.score(neighbour.peer) >= self._parameters.px_threshold:
+            # gossipsub v1.1: peer exchange
+            suggested = tuple(info.peer for info in prune.peers[: self._parameters.px_peers])
+            effects.append(SuggestPeers(neighbour.peer, prune.topic, suggested))
+
+    # ---- publishing
+
+    def publish_peers(self, topic: str, now_ms: int) -> list[Neighbour]:
+        """Whom a message of our own goes to without flooding: the mesh, or the fanout."""
+        if topic in self._links:
+            return self._topped_up(topic, self._links[topic])
+        fanout = self._fanout.get(topic)
+        if fanout is None:
+            # gossipsub v1.0: fanout; the oldest makes room
+            if len(self._fanout) >= self._parameters.fanout_topics_max:
+                del self._fanout[next(iter(self._fanout))]
+            fanout = self._fanout[topic] = _Fanout(now_ms)
+        fanout.published_ms = now_ms
+        self._fill_fanout(topic, fanout)
+        return list(fanout.peers.values())
+
+    def _topped_up(self, topic: str, links: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
+        """Mesh peers, and while they are few also others: the mesh may not stand yet."""
+        peers = list(links.values())
+        if len(peers) < self._parameters.degree_low:
+            others = self._publishable(topic, links)
+            peers += self._neighbours.draw(others, self._parameters.degree - len(peers))
+        return peers
+
+    def _fill_fanout(self, topic: str, fanout: _Fanout) -> None:
+        missing = self._parameters.degree - len(fanout.peers)
+        if missing > 0:
+            others = self._publishable(topic, fanout.peers)
+            for neighbour in self._neighbours.draw(others, missing):
+                fanout.peers[neighbour.peer] = neighbour
+
+    def _publishable(self, topic: str, besides: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
+        score, threshold = self._neighbours.score, self._parameters.publish_threshold
+        return [
+            neighbour
+            for peer, neighbour in self._neighbours.of_topic(topic).items()
+            if peer not in besides and score(peer) >= threshold
+        ]
+
+    # ---- the heartbeat
+
+    def maintain(self, now_ms: int) -> None:
+        """One heartbeat of every mesh and fanout."""
+        self.backoffs.expire(now_ms - self._parameters.backoff_slack_ms)
+        for topic, links in self._links.items():
+            self._maintain_links(topic, links, now_ms)
+        for topic, fanout in list(self._fanout.items()):
+            # gossipsub v1.0: fanout maintenance
+            if now_ms - fanout.published_ms > self._parameters.fanout_ttl_ms:
+                del self._fanout[topic]
+            else:
+                self._fill_fanout(topic, fanout)
+
+    def _maintain_links(self, topic: str, links: dict[PeerId, Neighbour], now_ms: int) -> None:
+        parameters = self._parameters
+        for neighbour in list(links.values()):
+            # gossipsub v1.1: heartbeat maintenance: nobody below 0 stays
+            if self._neighbours.score(neighbour.peer) < 0:
+                self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms)
+        # gossipsub v1.0: mesh maintenance
+        if len(links) < parameters.degree_low:
+            self._graft_some(topic, parameters.degree - len(links), now_ms)
+        elif len(links) > parameters.degree_high:
+            kept = {neighbour.peer for neighbour in self._choose_survivors(links)}
+            for neighbour in [links[peer] for peer in links if peer not in kept]:
+                self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms, suggest=True)
+        if len(links) >= parameters.degree_low:
+            # gossipsub v1.1: outbound mesh quotas
+            outbound = sum(neighbour.outbound for neighbour in links.values())
+            self._graft_some(topic, parameters.degree_out - outbound, now_ms, outbound=True)
+
+    def _choose_survivors(self, links: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
+        """D peers of a mesh that is too large: the best D_score, drawn ones, D_out outbound."""
+        parameters = self._parameters
+        drawn = self._neighbours.shuffle(list(links.values()))
+        ranked = sorted(drawn, key=lambda one: -self._neighbours.score(one.peer))
+        best = ranked[: parameters.degree_score]
+        order = best + [neighbour for neighbour in drawn if neighbour not in best]
+        kept, others = order[: parameters.degree], order[parameters.degree :]
+        missing = parameters.degree_out - sum(neighbour.outbound for neighbour in kept)
+        spare = [neighbour for neighbour in others if neighbour.outbound]
+        inbound = [index for index, neighbour in enumerate(kept) if not neighbour.outbound]
+        for neighbour in spare[: max(0, missing)]:
+            kept[inbound.pop()] = neighbour
+        return kept
+
+    def _graft_some(self, topic: str, count: int, now_ms: int, *, outbound: bool = False) -> None:
+        if count <= 0:
+            return
+        candidates = self._candidates(topic, now_ms, among=self._neighbours.of_topic(topic))
+        if outbound:
+            candidates = [neighbour for neighbour in candidates if neighbour.outbound]
+        for neighbour in self._neighbours.draw(candidates, count):
+            self._graft(topic, neighbour)
+
+    def _candidates(
+        self, topic: str, now_ms: int, *, among: Mapping[PeerId, Neighbour]
+    ) -> list[Neighbour]:
+        """Who may be grafted: outside the mesh, not in backoff (with slack), score not below 0."""
+        links, slack_ms = self._links[topic], self._parameters.backoff_slack_ms
+        candidates = []
+        for peer, neighbour in among.items():
+            until_ms = self.backoffs.until_ms(topic, peer)
+            is_free = not until_ms or now_ms >= until_ms + slack_ms
+            if peer not in links and is_free and self._neighbours.score(peer) >= 0:
+                candidates.append(neighbour)
+        return candidates
+
+    def _graft(self, topic: str, neighbour: Neighbour) -> None:
+        self._links[topic][neighbour.peer] = neighbour
+        neighbour.outbox.add_graft(topic)
+
+    def _prune(
+        self,
+        topic: str,
+        neighbour: Neighbour,
+        now_ms: int,
+        backoff_ms: int,
+        *,
+        suggest: bool = False,
+    ) -> None:
+        """Let a peer go, or refuse it; both ends wait for the backoff, which is told in seconds."""
+        self._links[topic].pop(neighbour.peer, None)
+        backoff_s = div_ceil(backoff_ms, 1000)
+        self.backoffs.extend(topic, neighbour.peer, now_ms + backoff_s * 1000)
+        suggested = self._suggestions(topic, neighbour) if suggest else ()
+        neighbour.outbox.add_prune(Prune(topic, backoff_s, suggested))
+
+    def _suggestions(self, topic: str, pruned: Neighbour) -> tuple[PeerInfo, ...]:
+        """Other peers of the topic, by id alone: their addresses are asked for elsewhere."""
+        # gossipsub v1.1: peer exchange, never of peers below 0
+        others = [
+            neighbour
+            for peer, neighbour in self._neighbours.of_topic(topic).items()
+            if neighbour is not pruned and self._neighbours.score(peer) >= 0
+        ]
+        drawn = self._neighbours.draw(others, self._parameters.px_peers)
+        return tuple(PeerInfo(neighbour.peer) for neighbour in drawn)

@@ -1,0 +1,126 @@
+"""The connected peers, what each subscribes to, and what is due to each."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from p2p.primitives.draws import Draws
+from p2p.primitives.units import PeerId
+from p2p.protocol.gossip.outbox import Outbox
+from p2p.protocol.gossip.parameters import GossipParameters, Priority
+
+Score = Callable[[PeerId], int]
+"""What the node thinks of a peer; below 0 it stays out of every mesh."""
+
+_NOBODY: Final[Mapping[PeerId, "Neighbour"]] = {}
+
+
+class Neighbour:
+    """One connected peer. `validating` counts now, the others count this heartbeat."""
+
+    __slots__ = (
+        "ids_asked",
+        "ids_wanted",
+        "ihave_rpcs",
+        "outbound",
+        "outbox",
+        "peer",
+        "topics",
+        "validating",
+    )
+
+    def __init__(self, peer: PeerId, outbox: Outbox, *, outbound: bool) -> None:
+        self.peer = peer
+        self.outbound = outbound
+        self.outbox = outbox
+        self.topics: dict[str, None] = {}
+        self.validating = 0
+        """Messages that it sent first and that are at the verifier."""
+        self.ihave_rpcs = 0
+        """RPCs in which it offered messages."""
+        self.ids_asked = 0
+        """Messages that we asked it for."""
+        self.ids_wanted = 0
+        """Ids that it asked for."""
+
+
+class Neighbours:
+    """Connected peers by id and by topic, in the order in which they came."""
+
+    __slots__ = ("_by_topic", "_connected", "_draws", "_parameters", "dropped", "score", "waiting")
+
+    def __init__(self, parameters: GossipParameters, draws: Draws, score: Score) -> None:
+        self._parameters = parameters
+        self._draws = draws
+        self._connected: dict[PeerId, Neighbour] = {}
+        self._by_topic: dict[str, dict[PeerId, Neighbour]] = {}
+        self.score = score
+        self.waiting: dict[PeerId, Outbox] = {}
+        """Outboxes that have something new to send."""
+        self.dropped = [0 for _ in Priority]
+        """What outboxes dropped, by class."""
+
+    def __len__(self) -> int:
+        return len(self._connected)
+
+    def get(self, peer: PeerId) -> Neighbour | None:
+        """A connected peer, or None."""
+        return self._connected.get(peer)
+
+    def all(self) -> Iterable[Neighbour]:
+        """Every connected peer."""
+        return self._connected.values()
+
+    def of_topic(self, topic: str) -> Mapping[PeerId, Neighbour]:
+        """The peers that subscribe to a topic."""
+        return self._by_topic.get(topic, _NOBODY)
+
+    def topics(self) -> Iterable[str]:
+        """Topics that any peer subscribes to."""
+        return self._by_topic.keys()
+
+    def connect(self, peer: PeerId, *, outbound: bool) -> Neighbour | None:
+        """Take a new peer in; None when it is known already or there are too many."""
+        if peer in self._connected or len(self._connected) >= self._parameters.peers_max:
+            return None
+        outbox = Outbox(peer, self._parameters, waiting=self.waiting, dropped=self.dropped)
+        neighbour = self._connected[peer] = Neighbour(peer, outbox, outbound=outbound)
+        return neighbour
+
+    def disconnect(self, peer: PeerId) -> Neighbour | None:
+        """Forget a peer and what was due to it."""
+        neighbour = self._connected.pop(peer, None)
+        if neighbour is not None:
+            self.waiting.pop(peer, None)
+            for topic in list(neighbour.topics):
+                self.unsubscribe(neighbour, topic)
+        return neighbour
+
+    def subscribe(self, neighbour: Neighbour, topic: str) -> bool:
+        """Note that a peer wants a topic; False when it has too many."""
+        if topic in neighbour.topics:
+            return True
+        if len(neighbour.topics) >= self._parameters.topics_per_peer_max:
+            return False
+        neighbour.topics[topic] = None
+        self._by_topic.setdefault(topic, {})[neighbour.peer] = neighbour
+        return True
+
+    def unsubscribe(self, neighbour: Neighbour, topic: str) -> None:
+        """Note that a peer wants a topic no more."""
+        if topic not in neighbour.topics:
+            return
+        del neighbour.topics[topic]
+        peers = self._by_topic[topic]
+        del peers[neighbour.peer]
+        if not peers:
+            del self._by_topic[topic]
+
+    def draw(self, candidates: list[Neighbour], count: int) -> list[Neighbour]:
+        """Up to `count` of the candidates, drawn."""
+        if count >= len(candidates):
+            return candidates
+        return self._draws.sample(candidates, count)
+
+    def shuffle(self, candidates: list[Neighbour]) -> list[Neighbour]:
+        """All the candidates, in drawn order."""
+        return self._draws.sample(candidates, len(candidates))
