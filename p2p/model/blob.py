@@ -46,6 +46,8 @@ from p2p.primitives.digests import (
 from p2p.primitives.units import KIB, MIB, BlobId, Digest, div_ceil
 
 BLOB_PROTOCOL: Final = "/gigmesh/blob/1"
+BLOB_SERVICE: Final = "blob/1"
+"""The name of this service in an ad."""
 
 CHUNK_BYTES: Final = 256 * KIB
 """Default: 1 GiB then has 4096 leaves, 128 KiB of digests."""
