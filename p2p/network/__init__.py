@@ -11,6 +11,14 @@ from p2p.network.limits import TransportLimits
 from p2p.network.port import Transport
 from p2p.primitives.keys import Key
 
+__all__ = [
+    "REQUEST_PROTOCOLS",
+    "STREAM_PROTOCOLS",
+    "Transport",
+    "TransportLimits",
+    "open_transport",
+]
+
 REQUEST_PROTOCOLS: Final = ("/gigmesh/sync/1", "/gigmesh/light/1", "/gigmesh/peers/1")
 """One message there, one back: served by `TransportHandler.request_received`."""
 STREAM_PROTOCOLS: Final = ("/gigmesh/blob/1",)

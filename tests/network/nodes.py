@@ -118,6 +118,12 @@ class Node:
         await self.transport.dial(other.peer, other.addresses)
         await wait_until(lambda: other.heard.connected(self.peer))
 
+    async def wait_connected(self, peer: PeerId) -> None:
+        await wait_until(lambda: self.heard.connected(peer))
+
+    async def wait_gone(self, peer: PeerId, deadline_s: float = DEADLINE_S) -> None:
+        await wait_until(lambda: not self.heard.connected(peer), deadline_s)
+
     async def ask(self, other: "Node", data: bytes = b"ping") -> bytes:
         return await self.transport.request(
             other.peer, SYNC, data, bytes_max=MIB, deadline_s=DEADLINE_S

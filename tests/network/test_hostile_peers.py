@@ -83,8 +83,8 @@ async def test_inbound_slots_do_not_leak_over_a_lifetime() -> None:
     async with honest_pair(TransportLimits(connections_max=4)) as victim:
         for count in range(60):
             async with attacking(victim, f"guest {count}"):
-                await wait_until(lambda count=count: victim.heard.connected(_guest(count)))
-            await wait_until(lambda count=count: not victim.heard.connected(_guest(count)))
+                await victim.wait_connected(_guest(count))
+            await victim.wait_gone(_guest(count))
 
 
 def _guest(count: int) -> PeerId:
@@ -139,7 +139,7 @@ async def test_an_oversized_frame_ends_its_connection(protocol: str, size: int) 
         await eve.open(1, protocol)
         await eve.data(1, encode_varint(size))
         await eve.wait_dropped()
-        await wait_until(lambda: not victim.heard.connected(EVE))
+        await victim.wait_gone(EVE)
         assert "exceeds" in victim.heard.reasons[-1]
 
 
@@ -152,7 +152,7 @@ async def test_a_window_overrun_ends_its_connection() -> None:
             for _ in range(WINDOW_BYTES // (32 * KIB) + 1):
                 await eve.data(1, bytes(32 * KIB))
         await eve.wait_dropped()
-        await wait_until(lambda: not victim.heard.connected(EVE))
+        await victim.wait_gone(EVE)
         assert victim.heard.reasons == ["the peer overran the receive window"]
         victim.heard.gate = None
 
@@ -163,7 +163,7 @@ async def test_a_flood_of_streams_ends_its_connection() -> None:
             for number in range(100_000):
                 await eve.frame(WINDOW_UPDATE, SYN, 2 * number + 1, 0)
             pytest.fail("the flood was served")
-        await wait_until(lambda: not victim.heard.connected(EVE))
+        await victim.wait_gone(EVE)
         assert victim.heard.reasons == ["the peer floods us with streams"]
 
 
@@ -209,21 +209,21 @@ async def test_a_broken_frame_ends_its_connection(
     async with honest_pair() as victim, attacking(victim) as eve:
         await eve.frame(kind, flags, stream_id, 2**32 - 1)
         await eve.wait_dropped()
-        await wait_until(lambda: not victim.heard.connected(EVE))
+        await victim.wait_gone(EVE)
         assert victim.heard.reasons == [reason]
 
 
 async def test_a_black_hole_is_noticed_by_ping() -> None:
     limits = TransportLimits(ping_interval_s=0.1, ping_timeout_s=0.1)
     async with honest_pair(limits) as victim, attacking(victim):
-        await wait_until(lambda: victim.heard.connected(EVE))
-        await wait_until(lambda: not victim.heard.connected(EVE), deadline_s=1.0)
+        await victim.wait_connected(EVE)
+        await victim.wait_gone(EVE, deadline_s=1.0)
         assert victim.heard.reasons == ["the peer is silent"]
 
 
 async def test_hanging_up_on_a_black_hole_takes_no_time() -> None:
     async with honest_pair() as victim, attacking(victim):
-        await wait_until(lambda: victim.heard.connected(EVE))
+        await victim.wait_connected(EVE)
         with trio.fail_after(0.5):
             await victim.transport.hang_up(EVE)
         assert victim.heard.reasons == ["we hung up"]

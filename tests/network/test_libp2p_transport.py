@@ -1,5 +1,7 @@
 """Two honest transports: connections, RPCs, requests and message streams."""
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -7,7 +9,7 @@ from p2p.network import TransportLimits
 from p2p.network.port import DialFailed, RequestFailed, StreamClosed
 from p2p.primitives.keys import peer_text
 from p2p.primitives.units import KIB, MIB
-from tests.network.nodes import BLOB, DEADLINE_S, SYNC, key_of, running, wait_until
+from tests.network.nodes import BLOB, DEADLINE_S, SYNC, Node, key_of, running, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +26,7 @@ async def test_both_ends_hear_of_a_connection_and_of_its_end() -> None:
         await ann.dial(bob)
         await bob.transport.hang_up(ann.peer)
         assert bob.heard.events == [("connected", ann.peer), ("disconnected", ann.peer)]
-        await wait_until(lambda: not ann.heard.connected(bob.peer))
+        await ann.wait_gone(bob.peer)
         assert ann.heard.events == [("connected", bob.peer), ("disconnected", bob.peer)]
         assert ann.heard.reasons == ["the peer said goodbye"]
         await ann.dial(bob)
@@ -36,11 +38,15 @@ async def test_rpcs_arrive_in_order_one_in_flight() -> None:
         payloads = [b"", b"x", bytes(60 * KIB), bytes(MIB)]
         for count, payload in enumerate(payloads, start=1):
             ann.transport.send_rpc(bob.peer, payload)
-            await wait_until(lambda count=count: len(ann.heard.sent) == count)
+            await wait_until(partial(_has_sent, ann, count))
         await wait_until(lambda: len(bob.heard.rpcs) == len(payloads))
         assert bob.heard.rpcs == [(ann.peer, payload) for payload in payloads]
         bob.transport.send_rpc(ann.peer, b"back")
         await wait_until(lambda: ann.heard.rpcs == [(bob.peer, b"back")])
+
+
+def _has_sent(node: Node, count: int) -> bool:
+    return len(node.heard.sent) == count
 
 
 async def test_our_own_abuse_of_the_rpc_queue_raises() -> None:

@@ -25,16 +25,16 @@ async def test_dialing_each_other_at_once_ends_in_one_connection(round_: int) ->
     async with running(*names, limits=QUICK_RETIREMENT) as (ann, bob):
         await dial_each_other(ann, bob)
         for left, right in ((ann, bob), (bob, ann)):
-            await wait_until(lambda left=left, right=right: left.heard.connected(right.peer))
+            await left.wait_connected(right.peer)
             assert await left.ask(right) == b"gnip"
         await wait_until(lambda: link_count(ann, bob) == link_count(bob, ann) == 1)
         for left, right in ((ann, bob), (bob, ann)):
             assert await left.ask(right) == b"gnip"
             left.transport.send_rpc(right.peer, b"rpc")
-            await wait_until(
-                lambda left=left, right=right: right.heard.rpcs == [(left.peer, b"rpc")]
-            )
-            assert left.heard.events == [("connected", right.peer)]
+        await wait_until(lambda: ann.heard.rpcs == [(bob.peer, b"rpc")])
+        await wait_until(lambda: bob.heard.rpcs == [(ann.peer, b"rpc")])
+        assert ann.heard.events == [("connected", bob.peer)]
+        assert bob.heard.events == [("connected", ann.peer)]
 
 
 async def test_work_on_the_losing_connection_is_finished_first() -> None:
@@ -95,7 +95,7 @@ async def test_a_killed_peer_is_reported_and_its_streams_end() -> None:
             nursery.start_soon(ask_the_dying)
             await wait_until(lambda: bob.heard.requests)
             bob.scope.cancel()
-        await wait_until(lambda: not ann.heard.connected(bob.peer))
+        await ann.wait_gone(bob.peer)
         with pytest.raises(StreamClosed):
             await stream.receive(bytes_max=9, deadline_s=60)
         with pytest.raises(StreamClosed):

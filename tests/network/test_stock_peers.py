@@ -70,7 +70,7 @@ async def test_we_dial_a_stock_host_and_exchange_messages() -> None:
 async def test_a_stock_host_dials_us_and_exchanges_messages(rsa: bool) -> None:
     async with running("ann") as (ann,), stock_host(rsa=rsa) as host:
         await host.connect(info_from_p2p_addr(Multiaddr(ann.addresses[0])))
-        await wait_until(lambda: ann.heard.connected(peer_of(host)))
+        await ann.wait_connected(peer_of(host))
         info = info_from_p2p_addr(Multiaddr(ann.addresses[0]))
         stream = await host.new_stream(info.peer_id, [TProtocol(SYNC)])
         await stream.write(encode_varint_prefixed(b"abc"))
@@ -133,5 +133,5 @@ async def test_a_stock_host_that_hangs_up_is_reported() -> None:
         await dial_stock(ann, host)
         await wait_until(host.get_live_peers)
         await host.disconnect(host.get_live_peers()[0])
-        await wait_until(lambda: not ann.heard.connected(peer_of(host)))
+        await ann.wait_gone(peer_of(host))
         assert ann.heard.reasons == ["the peer said goodbye"]
