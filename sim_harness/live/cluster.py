@@ -1,0 +1,348 @@
+r"""A cluster of live nodes: start, kill, stop, restart, freeze, watch.
+
+    start -> starting --Ready--> up <--pause, resume--> paused
+                 \                |
+                  +--- kill, stop, or an end of its own ---> down --restart--> starting
+
+An end that nobody ordered is a failure: whoever waits hears of it at once, with the last lines of
+the node's log.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from typing import Final, TypeVar, assert_never
+
+import trio
+
+from sim_harness.live.messages import CommitNoted, NodeWord, Noted, Ready, Status, VoteNoted
+from sim_harness.live.zygote import NODE_ENTRY, Child, Zygote, ZygoteError, open_zygote
+
+T = TypeVar("T")
+
+STARTING_MAX: Final = 4
+"""Nodes that start at the same time: more would only take the processor from one another."""
+START_DEADLINE_S: Final = 60.0
+STOP_DEADLINE_S: Final = 5.0
+END_DEADLINE_S: Final = 2.0
+"""For the whole cluster to stop by itself when the harness ends."""
+CHECK_PAUSE_S: Final = 0.05
+"""Between two looks at a condition, however often nodes report."""
+COMMITS_MAX: Final = 10_000
+VOTES_MAX: Final = 200_000
+NOTES_MAX: Final = 1_000
+LOG_TAIL_LINES: Final = 15
+
+
+class ClusterError(Exception):
+    """A node ended, or what was waited for did not happen; the text says which and how."""
+
+
+class NodeState(Enum):
+    """Where a node's process stands."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    PAUSED = "paused"
+
+
+class LiveNode:
+    """One node of the cluster, over all of its processes."""
+
+    def __init__(self, index: int, home: Path) -> None:
+        self.index = index
+        self.home = home
+        self.state = NodeState.DOWN
+        self.child: Child | None = None
+        self.ready: Ready | None = None
+        self.status: Status | None = None
+        self.starts = 0
+        self.commits: dict[int, CommitNoted] = {}
+        """What it said was final, by height, over all of its processes."""
+        self.votes: list[VoteNoted] = []
+        self.notes: list[Noted] = []
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.home / "node.log"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while there is one."""
+        return None if self.child is None else self.child.pid
+
+    @property
+    def height(self) -> int:
+        """Last reported height; 0 while down."""
+        return 0 if self.status is None else self.status.height
+
+    def log_tail(self) -> str:
+        """The last lines of its output."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+class LiveCluster:
+    """Nodes as processes of one zygote; made by `open_homes` or `open_cluster`."""
+
+    def __init__(
+        self, zygote: Zygote, homes: Sequence[Path], options: dict[str, str] | None = None
+    ) -> None:
+        self._zygote = zygote
+        self._options = options or {}
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._ending: set[Child] = set()
+        self.nodes = [LiveNode(index, home) for index, home in enumerate(homes)]
+        self.decided: dict[int, CommitNoted] = {}
+        """The first commit that any node told, by height."""
+        self.disagreements: list[str] = []
+        self.failures: list[str] = []
+        """Ends that nobody ordered; each is raised by one `wait`."""
+        self._failures_told = 0
+
+    # ---- processes ---------------------------------------------------------------------------
+
+    async def start(self, index: int, options: dict[str, str] | None = None) -> None:
+        """Start a node that is down, and wait until it serves. Raises ClusterError."""
+        node = self.nodes[index]
+        assert node.state is NodeState.DOWN, f"node {index} is {node.state.value}"
+        assert self._nursery is not None
+        node.state = NodeState.STARTING
+        node.ready = node.status = None
+        node.starts += 1
+        child = await self._zygote.spawn(
+            node=index, home=node.home, log=node.log, options={**self._options, **(options or {})}
+        )
+        node.child = child
+        self._nursery.start_soon(self._watch, node, child)
+        await self.wait(
+            lambda _: node.child is not child or node.state is not NodeState.STARTING,
+            deadline_s=START_DEADLINE_S,
+            what=f"node {index} to serve",
+        )
+
+    async def start_all(self) -> None:
+        """Start all nodes that are down, a few at a time. Raises ClusterError."""
+        limiter = trio.CapacityLimiter(STARTING_MAX)
+
+        async def start_one(index: int) -> None:
+            async with limiter:
+                await self.start(index)
+
+        async with trio.open_nursery() as nursery:
+            for node in self.nodes:
+                if node.state is NodeState.DOWN:
+                    nursery.start_soon(start_one, node.index)
+
+    async def kill(self, index: int) -> None:
+        """SIGKILL: gone as in a power cut, except that the disk's cache survives."""
+        child = self._expect_end(index)
+        await child.signal(SIGKILL)
+        await child.exited.wait()
+        await self._wait_down(index)
+
+    async def stop(self, index: int) -> int:
+        """SIGTERM, and SIGKILL when that does not end it; the exit code."""
+        child = self._expect_end(index)
+        await child.signal(SIGTERM)
+        await child.signal(SIGCONT)
+        with trio.move_on_after(STOP_DEADLINE_S):
+            await child.exited.wait()
+        await child.signal(SIGKILL)
+        await child.exited.wait()
+        await self._wait_down(index)
+        assert child.code is not None
+        return child.code
+
+    async def restart(self, index: int) -> None:
+        """Start a node again on the same home, after stopping it if it runs."""
+        if self.nodes[index].state is not NodeState.DOWN:
+            await self.stop(index)
+        await self.start(index)
+
+    async def pause(self, index: int) -> None:
+        """SIGSTOP: frozen, its connections open."""
+        await self._running(index).signal(SIGSTOP)
+        self.nodes[index].state = NodeState.PAUSED
+
+    async def resume(self, index: int) -> None:
+        """SIGCONT."""
+        await self._running(index).signal(SIGCONT)
+        self.nodes[index].state = NodeState.UP
+
+    def _running(self, index: int) -> Child:
+        child = self.nodes[index].child
+        assert child is not None, f"node {index} is down"
+        return child
+
+    def _expect_end(self, index: int) -> Child:
+        child = self._running(index)
+        self._ending.add(child)
+        return child
+
+    async def _wait_down(self, index: int) -> None:
+        node = self.nodes[index]
+        while node.state is not NodeState.DOWN:
+            await self._changed.wait()
+
+    # ---- what nodes tell -----------------------------------------------------------------------
+
+    def status(self, index: int) -> Status | None:
+        """What a node told last; None when its process said nothing yet."""
+        return self.nodes[index].status
+
+    def up(self) -> list[LiveNode]:
+        """Nodes that serve."""
+        return [node for node in self.nodes if node.state is NodeState.UP]
+
+    async def wait(
+        self,
+        predicate: Callable[["LiveCluster"], bool],
+        *,
+        deadline_s: float,
+        what: str = "the condition",
+    ) -> float:
+        """Until `predicate` holds; seconds waited.
+
+        Raises:
+            ClusterError: the deadline passed, or a node ended that nobody stopped.
+        """
+        began_s = trio.current_time()
+        with trio.move_on_after(deadline_s):
+            while True:
+                if self._failures_told < len(self.failures):
+                    self._failures_told += 1
+                    raise ClusterError(self.failures[self._failures_told - 1])
+                if predicate(self):
+                    return trio.current_time() - began_s
+                await self._changed.wait()
+                await trio.sleep(CHECK_PAUSE_S)
+        raise ClusterError(f"waited {deadline_s:.0f} s for {what}, in vain")
+
+    def agreed(self) -> bool:
+        """Whether all nodes that serve are at one height with one state root."""
+        found = {
+            (node.status.height, node.status.state_root) if node.status else None
+            for node in self.up()
+        }
+        return len(found) == 1 and None not in found
+
+    async def _watch(self, node: LiveNode, child: Child) -> None:
+        while (word := await child.word()) is not None:
+            self._hear(node, word)
+            self._tell_change()
+        await child.exited.wait()
+        child.close()
+        if child in self._ending:
+            self._ending.discard(child)
+        else:
+            self.failures.append(_failure(node, child))
+        node.state = NodeState.DOWN
+        node.child = None
+        self._tell_change()
+
+    def _hear(self, node: LiveNode, word: NodeWord) -> None:
+        match word:
+            case Status():
+                node.status = word
+            case Ready():
+                node.ready = word
+                node.state = NodeState.UP
+            case CommitNoted():
+                self._commit(node, word)
+            case VoteNoted():
+                _append(node.votes, word, VOTES_MAX)
+            case Noted():
+                _append(node.notes, word, NOTES_MAX)
+            case _:
+                assert_never(word)
+
+    def _commit(self, node: LiveNode, commit: CommitNoted) -> None:
+        first = self.decided.setdefault(commit.height, commit)
+        before = node.commits.setdefault(commit.height, commit)
+        for other, whose in ((first, "another node"), (before, "itself before")):
+            if (other.header_digest, other.state_root) != (commit.header_digest, commit.state_root):
+                self.disagreements.append(
+                    f"node {node.index} committed {commit.header_digest.hex()[:12]} at height"
+                    f" {commit.height}, {whose} {other.header_digest.hex()[:12]}"
+                )
+        for commits in (self.decided, node.commits):
+            while len(commits) > COMMITS_MAX:
+                del commits[next(iter(commits))]
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Watch the nodes until cancelled, then end them all."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._end()
+
+    async def _end(self) -> None:
+        """SIGTERM for all at once; what is left soon after falls with the zygote."""
+        children = [node.child for node in self.nodes if node.child is not None]
+        self._ending.update(children)
+        try:
+            for child in children:
+                await child.signal(SIGTERM)
+                await child.signal(SIGCONT)
+            with trio.move_on_after(END_DEADLINE_S):
+                for child in children:
+                    await child.exited.wait()
+        except ZygoteError:
+            pass  # Then no child is left either.
+        for child in children:
+            child.close()
+
+
+@asynccontextmanager
+async def open_homes(
+    homes: Sequence[Path], *, entry: str = NODE_ENTRY, options: dict[str, str] | None = None
+) -> AsyncIterator[LiveCluster]:
+    """A cluster over homes that exist; no node is started yet, and none is left at the end.
+
+    Args:
+        homes: one directory a node, in node order.
+        entry: `module:function` that a node's process runs.
+        options: for the entry function alone.
+
+    Raises:
+        ZygoteError: the parent of all processes could not start, or died.
+    """
+    async with open_zygote(entry) as zygote, trio.open_nursery() as nursery:
+        cluster = LiveCluster(zygote, homes, options)
+        await nursery.start(cluster.run)
+        yield cluster
+        nursery.cancel_scope.cancel()
+
+
+def _append(items: list[T], item: T, maximum: int) -> None:
+    items.append(item)
+    if len(items) > maximum:
+        del items[0]
+
+
+def _failure(node: LiveNode, child: Child) -> str:
+    code = child.code or 0
+    end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    tail = node.log_tail()
+    return f"node {node.index} (process {child.pid}) {end}" + (
+        f"; its log ends:\n{tail}" if tail else ""
+    )
