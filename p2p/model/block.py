@@ -4,6 +4,7 @@ A block is one epoch. Its header commits to the body by Merkle roots and to the 
 block was executed, so one certificate over a header digest proves any account, receipt or reward.
 """
 
+from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta
@@ -20,6 +21,7 @@ from p2p.model.fields import (
 )
 from p2p.model.parameters import VALIDATORS_MAX
 from p2p.model.receipt import ServiceReceipt
+from p2p.model.rejection import Reason
 from p2p.model.transaction import Transaction
 from p2p.primitives.codec import Value, encode
 from p2p.primitives.digests import digest, merkle_root
@@ -120,3 +122,37 @@ class CommittedBlock(Value, frozen=True, tag="committed"):
 
     block: Block
     certificate: Certificate
+
+
+def certificate_fault(certificate: Certificate, validators: ValidatorSet) -> Reason | None:
+    """Why a certificate does not prove what it names, or None; its signatures are verified apart.
+
+    Signers stand in ascending order, once each, all of the set, with more than 2/3 of its power.
+    """
+    signers = [signature.validator for signature in certificate.signatures]
+    if any(first >= second for first, second in pairwise(signers)):
+        return Reason.BAD_CERTIFICATE
+    powers = validators.powers()
+    if any(signer not in powers for signer in signers):
+        return Reason.NOT_A_VALIDATOR
+    signed = sum(powers[signer] for signer in signers)
+    return None if is_quorum(signed, validators.total_power) else Reason.BAD_CERTIFICATE
+
+
+def check_certificate(
+    certificate: Certificate, header: Header, validators: ValidatorSet
+) -> Reason | None:
+    """Why a certificate does not prove a header, or None.
+
+    Args:
+        certificate: with verified signatures.
+        header: the block that it should prove.
+        validators: the set that decides the header's height.
+    """
+    if certificate.chain_id != header.chain_id:
+        return Reason.WRONG_CHAIN
+    if certificate.height != header.height:
+        return Reason.WRONG_HEIGHT
+    if certificate.header_digest != header.digest():
+        return Reason.BAD_CERTIFICATE
+    return certificate_fault(certificate, validators)

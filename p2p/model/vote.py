@@ -4,7 +4,7 @@ from enum import IntEnum
 
 import msgspec
 
-from p2p.model.block import Block
+from p2p.model.block import Block, Certificate
 from p2p.model.fields import (
     AccountField,
     DigestField,
@@ -73,3 +73,19 @@ def sign_proposal(proposal: Proposal, signer: Signer) -> Proposal:
     """The proposal with its proposer's signature."""
     signature = signer.sign(SignedKind.PROPOSAL, proposal.chain_id, proposal.body())
     return msgspec.structs.replace(proposal, signature=signature)
+
+
+def certificate_votes(certificate: Certificate) -> tuple[Vote, ...]:
+    """The precommits that a certificate consists of, as they were signed."""
+    return tuple(
+        Vote(
+            chain_id=certificate.chain_id,
+            kind=VoteKind.PRECOMMIT,
+            height=certificate.height,
+            round=certificate.round,
+            header_digest=certificate.header_digest,
+            validator=entry.validator,
+            signature=entry.signature,
+        )
+        for entry in certificate.signatures
+    )

@@ -1,0 +1,1 @@
+"""Tendermint consensus in three pure layers: votes, the round machine, and the driver."""
