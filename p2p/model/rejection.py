@@ -51,6 +51,9 @@ class Reason(Enum):
     UNKNOWN_BLOB = "the provider does not hold the blob"
     UNPAID = "the last window of work has not been paid"
     BUSY = "the channel is in use by another transfer"
+    WRONG_CONTENT = "its content is not what its name says"
+    OBLIGATIONS_DIFFER = "the parties do not agree on which blobs are held"
+    DISK_FAULT = "the provider's disk failed"
 
 
 class Rejected(msgspec.Struct, frozen=True):

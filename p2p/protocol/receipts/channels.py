@@ -283,7 +283,7 @@ class Channels:
             if len(self._obligations) >= OBLIGATIONS_MAX:
                 return Rejected(Reason.TOO_MANY, "blobs")
         if receipt.obligations_root != self.root(receipt.channel, receipt.epoch, adds):
-            return Rejected(Reason.BAD_ROOT, "we hold other blobs for this channel")
+            return Rejected(Reason.OBLIGATIONS_DIFFER)
         return None
 
     def _store(self, item: StoreReceipt) -> list[ReceiptsEffect]:
