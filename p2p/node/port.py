@@ -7,10 +7,12 @@ from typing import Protocol
 
 from p2p.model.parameters import Genesis
 from p2p.network.port import Transport
+from p2p.node.config import Config
 from p2p.node.verifier import Verifier
 from p2p.primitives.units import AccountId, Digest, Millis
 from p2p.protocol.interface import Command, Event
 from p2p.protocol.replica import Replica
+from p2p.storage.port import Store
 
 
 class NodePort(Protocol):
@@ -27,6 +29,13 @@ class NodePort(Protocol):
 
     @property
     def home(self) -> Path: ...
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def store(self) -> Store:
+        """To read: what is durable. Only the driver commits."""
 
     @property
     def transport(self) -> Transport: ...
