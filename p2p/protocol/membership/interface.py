@@ -23,10 +23,13 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     outbound_min: int = 4
     """Connections of the node's own random choosing, whoever else connects: they keep it in touch
     with the honest network while somebody surrounds it."""
+    outbound_max: int = 6
+    """Own choices above this are let go, at random: exploring replaces them bit by bit."""
     surplus_max: int = 4
     """Connections above `peers_max` before any is hung up."""
     grace_ms: int = 10_000
-    """A newcomer is not hung up before it could ask for peers, up to twice `peers_max`."""
+    """A newcomer is not hung up before it could ask for peers, up to twice `peers_max`. Of a
+    connection of our own that ends sooner, the dial counts as failed."""
     dials_max: int = 4
     """Dials under way."""
     dial_ms_max: int = 60_000
@@ -41,9 +44,10 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     """Between looks at the connections while some are missing."""
     tick_idle_ms: int = 5_000
     ask_ms: int = 30_000
-    """Between questions for peers."""
+    """Between questions for peers; also how long a neighbour that did not answer is spared."""
     ask_fast_ms: int = 2_000
-    """The same while connections or addresses are missing."""
+    """The same while connections or addresses are missing; doubles while nothing new is learned,
+    so that a network smaller than the target comes to rest."""
     explore_ms: int = 30_000
     """Between connections to a random stranger: what joins halves that each had enough peers."""
     book_max: int = 1_000
@@ -51,7 +55,7 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     hearsay_max: int = 64
     """Peers in the book that one neighbour's word alone put there."""
     failures_max: int = 3
-    """Peers that failed so often in a row are recommended to nobody."""
+    """Peers that failed so often in a row are recommended to nobody, and may leave the book."""
     persist_ms: int = 5_000
     """Between writes of the book."""
     rows_max: int = 64
