@@ -26,6 +26,10 @@ def amount(number: int) -> Amount:
     return Amount(number)
 
 
+def queue(chain: Chain) -> list[Unbonding]:
+    return list(chain.state.unbonding)
+
+
 def test_a_transfer_moves_balance_and_burns_its_fee() -> None:
     chain = Chain()
     built = chain.commit_all(
@@ -73,18 +77,18 @@ def test_unbonded_stake_is_paid_out_after_exactly_unbonding_epochs() -> None:
             chain.transaction(1, Unbond(amount(7))),
         ]
     )
-    queued = {
+    queued = [
         Unbonding(Height(4), account(0), amount(250)),
         Unbonding(Height(4), account(1), amount(7)),
-    }
-    assert set(chain.state.unbonding) == queued
-    assert len(chain.state.unbonding) == 2
+    ]
+    queued.sort(key=lambda entry: entry.account)
+    assert queue(chain) == queued
     assert chain.state.accounts[account(0)].bonded == 350
     chain.pass_epochs(2)
-    assert (chain.balance(0), set(chain.state.unbonding)) == (1_000_000 - 20, queued)
+    assert (chain.balance(0), queue(chain)) == (1_000_000 - 20, queued)
     chain.pass_epochs(1)
     assert chain.state.height == 4
-    assert len(chain.state.unbonding) == 0
+    assert queue(chain) == []
     assert (chain.balance(0), chain.balance(1)) == (1_000_000 - 20 + 250, 1_000_000 - 10 + 7)
 
 

@@ -1,0 +1,243 @@
+"""The checkers: silent on a true block, and each loud on what it is for."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from p2p.model.block import Block
+from p2p.model.ledger import Executed, State
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.transaction import ChannelClose, ChannelOpen, Transfer
+from p2p.primitives.digests import ZERO_DIGEST
+from p2p.primitives.units import Amount, ChannelId, Height, Millis
+from p2p.protocol.invariants import (
+    AGREEMENT,
+    CHAIN,
+    CONSERVATION,
+    MONOTONE,
+    NO_GAIN,
+    ONE_SETTLEMENT,
+    SCHEDULE,
+    VALIDITY,
+    Violation,
+    check_agreement,
+    check_block,
+    check_rewards,
+    check_validity,
+)
+from tests.protocol.ledger.chain import Chain, account
+
+
+class Story:
+    """A state, a true block on it that pays on a channel, and what follows."""
+
+    def __init__(self) -> None:
+        chain = Chain()
+        self.channel = chain.next_channel(3)
+        opening = chain.transaction(3, ChannelOpen(account(4), Amount(5_000)))
+        chain.commit_all(transactions=[opening])
+        chain.commit_all(receipts=[chain.receipt(self.channel, 100)])
+        self.chain, self.before = chain, chain.state
+        pay = chain.transaction(4, Transfer(account(5), Amount(3)))
+        self.true = chain.build(transactions=[pay], receipts=[chain.receipt(self.channel, 4_000)])
+
+    def after(self, **changes: object) -> State:
+        """The next state, falsified; a header that agrees with it as far as it can."""
+        fields = {name: getattr(self.true.state, name) for name in State.__struct_fields__}
+        return State(**{**fields, **changes})
+
+    def names(self, block: Block, after: State) -> list[str]:
+        return [found.name for found in check_block(self.before, block, after)]
+
+    def names_after(self, **changes: object) -> list[str]:
+        """What is found when the state after is falsified and the header commits to it."""
+        after = self.after(**changes)
+        header = msgspec.structs.replace(self.true.block.header, state_root=after.root)
+        block = msgspec.structs.replace(self.true.block, header=header)
+        return self.names(block, after.named(header.digest()))
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def test_a_true_block_violates_nothing(story: Story) -> None:
+    assert check_block(story.before, story.true.block, story.true.state) == ()
+    assert check_rewards(story.true.block, story.true.rows) == ()
+    assert check_agreement([story.true.block.header] * 2) == ()
+    assert story.names_after() == []
+
+
+def test_a_micro_token_from_nowhere_is_found(story: Story) -> None:
+    accounts = dict(story.true.state.accounts)
+    rich = msgspec.structs.replace(
+        accounts[account(5)], balance=Amount(accounts[account(5)].balance + 1)
+    )
+    found = story.names_after(accounts={**accounts, account(5): rich})
+    assert found == [CONSERVATION]
+
+
+def test_a_debt_is_found_even_when_sums_agree(story: Story) -> None:
+    accounts = dict(story.true.state.accounts)
+    owner = accounts[account(5)]
+    debt = msgspec.structs.replace(
+        owner, balance=Amount(owner.balance + owner.bonded + 9), bonded=Amount(-9)
+    )
+    assert story.names_after(accounts={**accounts, account(5): debt}) == [CONSERVATION]
+
+
+def test_supply_that_changes_by_more_than_burning_is_found(story: Story) -> None:
+    found = story.names_after(supply=Amount(story.true.state.supply - 1))
+    assert found == [CONSERVATION, CONSERVATION]
+
+
+def test_minting_beyond_the_schedule_is_found(story: Story) -> None:
+    header = msgspec.structs.replace(story.true.block.header, minted=Amount(5))
+    block = msgspec.structs.replace(story.true.block, header=header)
+    after = story.true.state.named(header.digest())
+    assert story.names(block, after) == [CONSERVATION, SCHEDULE]
+    allowed = check_block(story.before, block, after, minted_max=5)
+    assert [found.name for found in allowed] == [CONSERVATION]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("height", Height(9)),
+        ("previous", ZERO_DIGEST),
+        ("time_ms", Millis(1)),
+        ("state_root", ZERO_DIGEST),
+    ],
+)
+def test_a_header_that_does_not_follow_is_found(story: Story, field: str, value: object) -> None:
+    header = msgspec.structs.replace(story.true.block.header, **{field: value})
+    block = msgspec.structs.replace(story.true.block, header=header)
+    assert story.names(block, story.true.state.named(header.digest())) == [CHAIN]
+
+
+def test_a_state_of_another_header_is_found(story: Story) -> None:
+    found = check_block(
+        story.before, story.true.block, story.true.state.named(story.before.header_digest)
+    )
+    assert found == (Violation(CHAIN, "height 3 after 2"),)
+
+
+def falsified(story: Story, **changes: object) -> list[str]:
+    """What is found when the paying channel's entry is falsified."""
+    channels = dict(story.true.state.channels)
+    wrong = msgspec.structs.replace(channels[story.channel], **changes)
+    return story.names_after(channels={**channels, story.channel: wrong})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seq": 0},
+        {"bytes_put": -1},
+        {"bytes_get": 0},
+        {"mib_epochs": -1},
+        {"last_settled_epoch": Height(1)},
+        {"consumer": account(5)},
+        {"provider": account(5)},
+    ],
+)
+def test_a_channel_that_falls_or_changes_hands_is_found(
+    story: Story, changes: dict[str, object]
+) -> None:
+    assert falsified(story, **changes) == [MONOTONE]
+
+
+def test_an_amount_or_deposit_that_falls_is_found(story: Story) -> None:
+    assert falsified(story, settled=Amount(50)) == [CONSERVATION, MONOTONE]
+    assert falsified(story, deposit=Amount(4_999)) == [CONSERVATION, MONOTONE]
+
+
+def test_settling_beyond_the_deposit_is_found(story: Story) -> None:
+    assert falsified(story, settled=Amount(5_001)) == [CONSERVATION, ONE_SETTLEMENT]
+
+
+def test_a_closed_channel_that_opens_again_is_found(story: Story) -> None:
+    chain = story.chain
+    chain.commit_all(transactions=[chain.transaction(3, ChannelClose(story.channel))])
+    built = chain.build()
+    channels = dict(built.state.channels)
+    open_again = msgspec.structs.replace(channels[story.channel], closing_height=Height(0))
+    after = msgspec.structs.replace(built.state, channels={**channels, story.channel: open_again})
+    found = check_block(chain.state, built.block, after)
+    assert MONOTONE in [violation.name for violation in found]
+
+
+def test_an_open_channel_that_vanishes_is_found(story: Story) -> None:
+    found = story.names_after(channels={})
+    assert found == [CONSERVATION, MONOTONE]
+
+
+def test_a_lost_account_or_nonce_is_found(story: Story) -> None:
+    accounts = dict(story.true.state.accounts)
+    reset = msgspec.structs.replace(accounts[account(3)], nonce=0)
+    assert story.names_after(accounts={**accounts, account(3): reset}) == [MONOTONE]
+    del accounts[account(3)]
+    assert story.names_after(accounts=accounts) == [CONSERVATION, MONOTONE]
+
+
+def with_receipts(story: Story, edit: Callable[[Block], Block]) -> list[str]:
+    return story.names(edit(story.true.block), story.true.state)
+
+
+def test_an_epoch_settled_twice_is_found(story: Story) -> None:
+    (receipt,) = story.true.block.receipts
+
+    def twice(block: Block) -> Block:
+        return msgspec.structs.replace(block, receipts=(receipt, receipt))
+
+    def again(block: Block) -> Block:
+        old = msgspec.structs.replace(receipt, epoch=Height(2))
+        return msgspec.structs.replace(block, receipts=(old,))
+
+    def unknown(block: Block) -> Block:
+        lost = msgspec.structs.replace(receipt, channel=ChannelId(ZERO_DIGEST))
+        return msgspec.structs.replace(block, receipts=(lost,))
+
+    for edit in (twice, again, unknown):
+        assert with_receipts(story, edit) == [ONE_SETTLEMENT]
+
+
+def test_a_row_that_pays_out_more_than_came_in_is_found(story: Story) -> None:
+    (row,) = story.true.rows
+    for change in (
+        {"received": Amount(row.received + 1)},
+        {"validators": Amount(row.validators + 1)},
+        {"received": Amount(row.amount), "burned": Amount(-row.validators)},
+    ):
+        wrong = msgspec.structs.replace(row, **change)
+        assert [found.name for found in check_rewards(story.true.block, [wrong])] == [NO_GAIN]
+
+
+def test_rows_that_burn_more_than_the_header_are_found(story: Story) -> None:
+    header = msgspec.structs.replace(story.true.block.header, burned=Amount(0))
+    block = msgspec.structs.replace(story.true.block, header=header)
+    assert [found.name for found in check_rewards(block, story.true.rows)] == [CONSERVATION]
+
+
+def test_two_headers_of_one_height_are_found(story: Story) -> None:
+    header = story.true.block.header
+    other = msgspec.structs.replace(header, time_ms=Millis(header.time_ms + 1))
+    below = msgspec.structs.replace(header, height=Height(2))
+    detail = f"height 3: {header.digest().hex()} and {other.digest().hex()}"
+    assert check_agreement([header, below, other, header]) == (Violation(AGREEMENT, detail),)
+
+
+def test_a_block_that_does_not_execute_again_is_found(story: Story) -> None:
+    def refuse(state: State, block: Block) -> Rejected:
+        return Rejected(Reason.BAD_ROOT, "supply")
+
+    def other(state: State, block: Block) -> Executed:
+        return msgspec.structs.replace(story.true, state=state)
+
+    states = (story.before, story.true.block, story.true.state)
+    assert check_validity(refuse, *states) == (
+        Violation(VALIDITY, "height 3: a root or total of its header is wrong supply"),
+    )
+    assert check_validity(other, *states) == (Violation(VALIDITY, "height 3: another state"),)
