@@ -9,6 +9,7 @@ from typing import Final
 
 from p2p.network.limits import TransportLimits
 from p2p.network.port import Transport
+from p2p.network.wires import Wires
 from p2p.primitives.keys import Key
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "STREAM_PROTOCOLS",
     "Transport",
     "TransportLimits",
+    "Wires",
     "open_transport",
 ]
 
@@ -32,6 +34,7 @@ def open_transport(
     *,
     requests: Sequence[str] = REQUEST_PROTOCOLS,
     streams: Sequence[str] = STREAM_PROTOCOLS,
+    wires: Wires | None = None,
 ) -> Transport:
     """A transport over py-libp2p that is not running yet.
 
@@ -41,9 +44,15 @@ def open_transport(
         limits: bounds and deadlines; None takes the defaults.
         requests: protocols answered by `request_received`.
         streams: protocols served by `stream_opened`.
+        wires: where connections come from; None takes TCP sockets.
     """
     from p2p.network.libp2p_transport import Libp2pTransport
 
     return Libp2pTransport(
-        key, listen, limits or TransportLimits(), requests=requests, streams=streams
+        key,
+        listen,
+        limits or TransportLimits(),
+        requests=requests,
+        streams=streams,
+        wires=wires,
     )

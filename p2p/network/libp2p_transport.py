@@ -39,12 +39,11 @@ from p2p.network.services import Services
 from p2p.network.streams import PeerStream
 from p2p.network.wire import (
     Address,
-    TcpWires,
     WireConnection,
-    Wires,
     listen_endpoint,
     multiaddr_text,
 )
+from p2p.network.wires import TcpWires, Wires
 from p2p.network.yamux import Memory, MuxedStream, Muxer, MuxerError
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.units import PeerId
@@ -264,7 +263,7 @@ class Libp2pTransport:
         raise DialFailed(f"cannot connect to {peer_text(peer)}: {reason}")
 
     async def _dial_address(self, peer: PeerId, address: Address) -> None:
-        if self._running is None or not self._running.peers.has_room():
+        if self._running is None or not self._running.peers.has_room(Direction.OUTBOUND):
             raise TransportError("no room for another connection")
         stream = await self._wires.dial(peer, address.host, address.port)
         wire = WireConnection(stream, initiator=True)
@@ -292,7 +291,7 @@ class Libp2pTransport:
     ) -> None:
         """Enter an authenticated connection. Raises TransportError when there is no room."""
         running = self._running
-        if running is None or not running.peers.has_room() or peer == self._peer:
+        if running is None or not running.peers.has_room(direction) or peer == self._peer:
             raise TransportError("no room for this connection")
         endpoint = multiaddr_text(wire.remote or UNKNOWN_ENDPOINT)
         link = Link(

@@ -10,6 +10,8 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     connections_max: int = 256
     """Authenticated connections, both directions together."""
+    connections_inbound_max: int = 192
+    """Of which inbound: strangers cannot take the places that our own dials need."""
     pending_inbound_max: int = 256
     """Inbound sockets that have not finished the handshake; the oldest is evicted beyond it."""
     dial_addresses_max: int = 8

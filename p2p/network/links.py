@@ -95,6 +95,7 @@ class PeerTable:
         self._handler = handler
         self._peers: dict[PeerId, Peer] = {}
         self._link_count = 0
+        self._inbound_count = 0
 
     def get(self, peer: PeerId) -> Peer | None:
         return self._peers.get(peer)
@@ -102,12 +103,16 @@ class PeerTable:
     def all(self) -> Sequence[Peer]:
         return list(self._peers.values())
 
-    def has_room(self) -> bool:
-        return self._link_count < self._limits.connections_max
+    def has_room(self, direction: Direction) -> bool:
+        """Whether one more connection fits, in total and in its direction."""
+        limits = self._limits
+        if direction is Direction.INBOUND and self._inbound_count >= limits.connections_inbound_max:
+            return False
+        return self._link_count < limits.connections_max
 
     def add(self, link: Link) -> tuple[Peer, list[Link]]:
-        """Enter a link; its peer, and the links it makes superfluous. The caller checked room."""
-        self._link_count += 1
+        """Enter a link, for which there is room; its peer, and the link it makes superfluous."""
+        self._count(link, 1)
         peer = self._peers.get(link.peer)
         if peer is None:
             peer = self._peers[link.peer] = Peer(link)
@@ -115,7 +120,10 @@ class PeerTable:
             return peer, []
         peer.links.append(link)
         peer.best = self._choose(peer.best, link)
-        return peer, [other for other in peer.links if other is not peer.best]
+        others = [other for other in peer.links if other is not peer.best]
+        for excess in others[:-1]:
+            self.remove(excess, "the peer connected too often")
+        return peer, others[-1:]
 
     def remove(self, link: Link, reason: str) -> None:
         """End a link and, if it was the last, its peer. Does nothing the second time."""
@@ -124,13 +132,18 @@ class PeerTable:
         if peer is None or link not in peer.links:
             return
         peer.links.remove(link)
-        self._link_count -= 1
+        self._count(link, -1)
         if peer.links:
             peer.best = peer.links[-1]
             return
         del self._peers[link.peer]
         peer.scope.cancel()
         tell(self._handler.peer_disconnected, link.peer, link.muxer.reason or reason)
+
+    def _count(self, link: Link, change: int) -> None:
+        self._link_count += change
+        if link.direction is Direction.INBOUND:
+            self._inbound_count += change
 
     def _choose(self, old: Link, new: Link) -> Link:
         age_s = trio.current_time() - old.opened_s

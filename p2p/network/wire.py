@@ -1,11 +1,6 @@
-"""Raw connections: TCP sockets behind a read buffer. The one place where they are made.
+"""TCP addresses, and trio streams with the face that py-libp2p reads and writes."""
 
-A world with other links (virtual time, injected faults) puts another `Wires` in its place: it
-deals in plain trio streams.
-"""
-
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from libp2p.abc import ConnectionType, IRawConnection
@@ -15,11 +10,10 @@ from multiaddr.exceptions import Error as MultiaddrError
 
 from p2p.network.port import TransportError
 from p2p.primitives.keys import parse_peer
-from p2p.primitives.units import KIB, PeerId
+from p2p.primitives.units import KIB
 
 READ_BYTES: Final = 128 * KIB
 """One receive call; two full Noise messages."""
-LISTEN_BACKLOG: Final = 512
 HOST_PROTOCOLS: Final = ("ip4", "ip6", "dns", "dns4", "dns6")
 
 
@@ -44,27 +38,6 @@ class Address:
         except (MultiaddrError, ValueError) as error:
             raise ValueError(f"not a TCP address: {text[:200]!r}") from error
         self.port = int(parts[4])
-
-
-class Wires(Protocol):
-    """Where raw connections come from."""
-
-    async def dial(self, peer: PeerId, host: str, port: int) -> trio.abc.Stream:
-        """Connect. Raises OSError."""
-
-    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-        """Listen. Raises OSError."""
-
-
-class TcpWires:
-    """Real TCP sockets."""
-
-    async def dial(self, peer: PeerId, host: str, port: int) -> trio.abc.Stream:
-        del peer
-        return await trio.open_tcp_stream(host, port)
-
-    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-        return await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
 
 
 class WireConnection(IRawConnection):

@@ -14,7 +14,8 @@ from libp2p.security.noise.transport import Transport
 from p2p.network import yamux
 from p2p.network.framing import encode_varint
 from p2p.network.multistream import HEADER, encode_token, read_token_exactly
-from p2p.network.wire import TcpWires, WireConnection
+from p2p.network.wire import WireConnection
+from p2p.network.wires import TcpWires
 from p2p.network.yamux import ACK, DATA, PING, RST, SYN, WINDOW_UPDATE
 from p2p.primitives.units import PeerId
 from tests.network.nodes import DEADLINE_S, Node, key_of

@@ -67,16 +67,23 @@ async def test_plaintext_is_refused() -> None:
         assert await read_to_end(stream) == encode_token(HEADER) + encode_token(b"na")
 
 
-async def test_idle_sockets_keep_nobody_out_and_are_closed() -> None:
-    limits = TransportLimits(pending_inbound_max=32, handshake_timeout_s=1.0)
+async def test_idle_sockets_keep_nobody_out_and_the_oldest_are_evicted() -> None:
+    limits = TransportLimits(pending_inbound_max=32, handshake_timeout_s=600)
     async with running("victim", "ann", limits=limits) as (victim, ann):
         idle = [await raw_stream(victim) for _ in range(300)]
         with trio.fail_after(1.0):
             await ann.dial(victim)
         assert await ann.ask(victim) == b"gnip"
-        for stream in idle:
+        for stream in idle[:-32]:
             assert await read_to_end(stream) == b""
+        for stream in idle:
             await stream.aclose()
+
+
+async def test_an_idle_socket_is_closed_after_the_handshake_timeout() -> None:
+    limits = TransportLimits(handshake_timeout_s=0.1)
+    async with honest_pair(limits) as victim, await raw_stream(victim) as stream:
+        assert await read_to_end(stream) == b""
 
 
 async def test_inbound_slots_do_not_leak_over_a_lifetime() -> None:

@@ -6,6 +6,7 @@ import trio
 from p2p.network import TransportLimits
 from p2p.network.port import RequestFailed, StreamClosed
 from p2p.primitives.units import KIB
+from tests.network.attackers import Attacker, attacking
 from tests.network.nodes import BLOB, DEADLINE_S, SYNC, Node, key_of, running, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +80,36 @@ async def test_a_restarted_peer_replaces_its_dead_connection() -> None:
         assert await ann.ask(new) == b"gnip"
         assert new.heard.requests
         assert ann.heard.events == [("connected", new.peer)]
+
+
+async def test_one_peer_cannot_take_many_places() -> None:
+    async with running("ann") as (ann,), trio.open_nursery() as nursery:
+        eves: list[Attacker] = []
+
+        async def connect() -> None:
+            async with attacking(ann) as eve:
+                eves.append(eve)
+                await eve.wait_dropped()
+
+        for count in range(1, 7):
+            nursery.start_soon(connect)
+            await wait_until(lambda: len(eves) == count)  # noqa: B023 - waits in this turn
+        await ann.wait_connected(eves[0].peer)
+        assert ann.transport._running.peers._link_count <= 2  # type: ignore[attr-defined]
+        assert ann.heard.events == [("connected", eves[0].peer)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_strangers_leave_room_for_our_own_dials() -> None:
+    limits = TransportLimits(connections_max=2, connections_inbound_max=1)
+    async with (
+        running("ann", "bob", limits=limits) as (ann, bob),
+        attacking(ann, "first") as first,
+        attacking(ann, "second") as second,
+    ):
+        await ann.wait_connected(first.peer)
+        await second.wait_dropped()
+        await ann.dial(bob)
 
 
 async def test_a_killed_peer_is_reported_and_its_streams_end() -> None:
