@@ -113,8 +113,7 @@ class Mesh:
         fanout = self._fanout.pop(topic, None)
         if fanout is not None:
             for neighbour in self._candidates(topic, now_ms, among=fanout.peers):
-                if len(self._links[topic]) < self._parameters.degree:
-                    self._graft(topic, neighbour)
+                self._graft(topic, neighbour)
         self._graft_some(topic, self._parameters.degree - len(self._links[topic]), now_ms)
 
     def leave(self, topic: str, now_ms: int) -> None:

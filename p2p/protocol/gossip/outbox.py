@@ -71,7 +71,7 @@ class Outbox:
         self._ihave: dict[str, tuple[MessageId, ...]] = {}
         self._iwant: dict[MessageId, None] = {}
         self._queues: tuple[dict[MessageId, Message], ...] = tuple({} for _ in Priority)
-        self._overdue: Priority | None = None
+        self._overdue: int | None = None
         """Class whose first message did not fit into the last RPC: it starts the next one."""
         self._bytes = 0
         self._count = 0
@@ -157,7 +157,7 @@ class Outbox:
                 ):
                     return
 
-    def _pop(self, priority: Priority, message_id: MessageId) -> None:
+    def _pop(self, priority: int, message_id: MessageId) -> None:
         message = self._queues[priority].pop(message_id, None)
         if message is not None:
             self._count -= 1
@@ -167,19 +167,18 @@ class Outbox:
 
     def take(self) -> Rpc | None:
         """The next RPC: control first, then messages by class; None when nothing waits."""
-        overdue = self._take_overdue()
+        has_control = bool(self._subscriptions or self._links or self._ihave or self._iwant)
+        if not has_control and not self._count:
+            return None
+        overdue = self._take_overdue() if self._overdue is not None else ()
         if overdue and overdue[0].size > self._parameters.rpc_bytes_max:
             return Rpc(publish=overdue)
-        used = sum(message.size for message in overdue)
-        if not self._has_control():
-            messages = overdue + self._take_messages(used)
-            return Rpc(publish=messages) if messages else None
+        used = sum([message.size for message in overdue])
+        if not has_control:
+            return Rpc((), overdue + self._take_messages(used))
         control, control_bytes = self._take_control(self._parameters.rpc_bytes_max - used)
         messages = overdue + self._take_messages(used + control_bytes)
         return msgspec.structs.replace(control, publish=messages)
-
-    def _has_control(self) -> bool:
-        return bool(self._subscriptions or self._links or self._ihave or self._iwant)
 
     def _take_overdue(self) -> tuple[Message, ...]:
         """The message that did not fit last time goes first, lest smaller ones always pass it."""
@@ -194,9 +193,11 @@ class Outbox:
         if not self._count:
             return ()
         taken: list[Message] = []
-        for priority in Priority:
+        for priority, queue in enumerate(self._queues):
+            if not queue:
+                continue
             start = len(taken)
-            for message in self._queues[priority].values():
+            for message in queue.values():
                 used += message.size
                 if used > self._parameters.rpc_bytes_max and used > message.size:
                     self._overdue = priority

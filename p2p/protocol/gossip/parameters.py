@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import msgspec
 
-from p2p.model.rpc import CONTROLS_MAX
+from p2p.model.rpc import CONTROLS_MAX, PX_PEERS_MAX
 from p2p.primitives.units import KIB, MIB
 
 
@@ -124,6 +124,10 @@ class GossipParameters(msgspec.Struct, frozen=True):
             raise ValueError("history_gossip must be from 1 to history_windows")
         if self.heartbeat_ms < 1 or self.flush_ms < 0:
             raise ValueError("heartbeat_ms must be above 0, flush_ms at least 0")
+        if self.rpc_bytes_max < 8 * KIB or self.px_peers > PX_PEERS_MAX:
+            raise ValueError("rpc_bytes_max must hold any one control entry: 8 KiB")
+        if self.queue_bytes_max < self.message_bytes_max + KIB:
+            raise ValueError("queue_bytes_max must hold the largest message")
         if not 2 * self.topics_max <= CONTROLS_MAX:
             raise ValueError(f"topics_max must be at most {CONTROLS_MAX // 2}")
 
