@@ -5,6 +5,7 @@ Keys that are numbers are 8 bytes, big-endian, so that key order is number order
 """
 
 from enum import Enum
+from typing import Final
 
 import msgspec
 
@@ -30,6 +31,12 @@ class Table(Enum):
     """Address book."""
     OFFER = "offer"
     """Our own offer and the last ad's sequence number."""
+
+
+STATE_KEY: Final = b"state"
+"""In `Table.STATE`: the ledger after the last block."""
+SIGN_STATE_KEY: Final = b"sign_state"
+"""In `Table.META`: the last slot that this node signed for."""
 
 
 class Put(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ from msgspec import Meta
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
-from p2p.model.fields import AccountField, AddressText, DigestField, HeightField, RoundField
+from p2p.model.fields import AccountField, AddressText, DigestField, HeightField
 from p2p.model.parameters import COMMITTED_BYTES_MAX
-from p2p.model.vote import ProposedBlock, Vote, VoteKind
+from p2p.model.vote import ProposedBlock, Vote
+from p2p.model.vote_summary import VoteSummary
 from p2p.primitives.codec import Value
 from p2p.primitives.units import KIB
 
@@ -24,7 +25,6 @@ REQUEST_BYTES_MAX: Final = 16 * KIB
 RESPONSE_BYTES_MAX: Final = 2 * COMMITTED_BYTES_MAX
 BLOCKS_COUNT_MAX: Final = 64
 VOTES_COUNT_MAX: Final = 256
-SUMMARIES_MAX: Final = 32
 PEERS_COUNT_MAX: Final = 32
 ADS_COUNT_MAX: Final = 64
 ADDRESSES_MAX: Final = 8
@@ -59,22 +59,10 @@ class Blocks(Value, frozen=True, tag="blocks"):
     blocks: Annotated[tuple[CommittedBlock, ...], Meta(max_length=BLOCKS_COUNT_MAX)]
 
 
-class RoundSummary(Value, frozen=True):
-    """Which validators' votes of one kind and round the asker holds: bit i for validator i."""
-
-    round: RoundField
-    kind: VoteKind
-    bits: Annotated[bytes, Meta(max_length=16)]
-
-
 class RoundRequest(Value, frozen=True, tag="round?"):
-    """What I lack of the open height: answered with votes and proposals that I do not hold."""
+    """What I hold of the open height: answered with votes and a proposal that I lack."""
 
-    height: HeightField
-    round: RoundField
-    summaries: Annotated[tuple[RoundSummary, ...], Meta(max_length=SUMMARIES_MAX)]
-    proposals: Annotated[tuple[RoundField, ...], Meta(max_length=SUMMARIES_MAX)]
-    """Rounds whose proposal the asker holds."""
+    summary: VoteSummary
 
 
 class RoundMessages(Value, frozen=True, tag="round"):

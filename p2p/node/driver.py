@@ -18,6 +18,7 @@ from typing import Final, assert_never
 
 import trio
 
+from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.persistence import Write
@@ -52,7 +53,6 @@ from p2p.protocol.interface import (
     PeerMisbehaved,
     ReplicaEffect,
     ReplicaInput,
-    Reply,
     RequestArrived,
     Respond,
     RespondBlocks,

@@ -1,0 +1,183 @@
+"""A running node: opens its home, builds the replica, and keeps shells and services going.
+
+    home --> store, key, genesis, config --> Replica
+    transport <--> Driver <--> Replica        blobs, HTTP API: services on top (NodePort)
+
+`run_node` serves until it is cancelled, and leaves the home consistent at any moment.
+"""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, closing
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from p2p.model.parameters import Genesis
+from p2p.model.persistence import Put, Table
+from p2p.model.rejection import Rejected
+from p2p.model.requests import PeerRecord
+from p2p.network import open_transport
+from p2p.network.port import Transport
+from p2p.node.addresses import announced_addresses
+from p2p.node.clock import SteadyClock
+from p2p.node.config import Config
+from p2p.node.driver import Driver
+from p2p.node.errors import UserError
+from p2p.node.home import Home
+from p2p.node.port import NodePort
+from p2p.node.verifier import Verifier
+from p2p.primitives.keys import account_of, parse_peer, peer_text
+from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer
+from p2p.primitives.units import AccountId, Digest, Millis
+from p2p.protocol.gossip import GossipParameters
+from p2p.protocol.interface import ChangeOffer, Command, Event, SpaceMeasured, Started
+from p2p.protocol.membership.interface import MembershipParameters
+from p2p.protocol.replica import NodeParameters, Replica
+from p2p.storage.port import Store
+from p2p.storage.saved import read_saved
+from p2p.storage.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+CHAIN_KEY: Final = b"chain_id"
+SPACE_INTERVAL_S: Final = 10.0
+"""Between two looks at the free room for blobs."""
+
+Service = Callable[..., Awaitable[object]]
+"""`async def service(node: NodePort, *, task_status)`: runs beside the node until cancelled."""
+
+
+class Node:
+    """What `run_node` runs; services see it as a `NodePort`."""
+
+    def __init__(self, home: Home) -> None:
+        config = home.read_config()
+        key = home.read_key()
+        self.genesis: Genesis = home.read_genesis()
+        self.chain_id: Digest = self.genesis.chain_id
+        self.home: Path = home.path
+        self.account: AccountId = key.account
+        self.config: Config = config
+        self.store: Store = _open_store(home, self.chain_id)
+        self.verifier = Verifier(self.chain_id, Ed25519Scheme())
+        self.transport: Transport = open_transport(key, config.network.listen)
+        self._clock = SteadyClock()
+        self._saved = read_saved(self.store)
+        self.replica = Replica(
+            genesis=self.genesis,
+            signer=Ed25519Signer(key),
+            parameters=_parameters(config),
+            seeds=_seeds(config),
+            saved=self._saved,
+            seed=secrets.token_bytes(32),
+        )
+        self._key = key
+        self.driver = Driver(
+            replica=self.replica,
+            store=self.store,
+            transport=self.transport,
+            verifier=self.verifier,
+            clock=self._clock,
+        )
+
+    def now_ms(self) -> Millis:
+        """Unix time by this node's clock."""
+        return self._clock.now_ms()
+
+    async def ask(self, command: Callable[[int], Command]) -> object:
+        """Give a command and wait for its durable result, or `Rejected`."""
+        return await self.driver.ask(command)
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Subscribe to events."""
+        return self.driver.events()
+
+    async def run(
+        self, services: Sequence[Service], ready: Callable[[NodePort], None] | None
+    ) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.transport.run, self.driver)
+            addresses = announced_addresses(
+                self.transport.listen_addresses(),
+                self.config.network.announce,
+                peer_text(self._key.peer),
+            )
+            log.info("%s listens on %s", peer_text(self._key.peer), ", ".join(addresses))
+            nursery.start_soon(self.driver.run, Started(addresses))
+            nursery.start_soon(self._offer)
+            for service in services:
+                await nursery.start(service, self)
+            if ready is not None:
+                ready(self)
+
+    async def _offer(self) -> None:
+        """Make the configured offer when the home has none yet; then keep measuring space."""
+        if not self._saved.offer:
+            offer = self.config.offer.offer()
+            outcome = await self.ask(lambda ticket: ChangeOffer(ticket, offer))
+            if isinstance(outcome, Rejected):
+                log.warning("the configured offer %s", outcome.reason.value)
+        while True:
+            self.driver.put(SpaceMeasured(self.free_bytes()))
+            await trio.sleep(SPACE_INTERVAL_S)
+
+
+async def run_node(
+    home: Path,
+    *,
+    services: Sequence[Service] = (),
+    ready: Callable[[NodePort], None] | None = None,
+) -> None:
+    """Run the node of a home until cancelled; `ready` is called when it serves.
+
+    The HTTP API is one of the services: this floor does not know it.
+
+    Raises:
+        UserError: the home, its config, key, genesis or data cannot be used as they are.
+        StoreError: the disk failed or is full; nothing that was promised is lost.
+        TransportError: it cannot listen, for a port in use.
+    """
+    node = Node(Home(home))
+    with closing(node.store):
+        await node.run(services, ready)
+
+
+def _open_store(home: Home, chain_id: Digest) -> SqliteStore:
+    home.data_path.mkdir(mode=0o700, exist_ok=True)
+    store = SqliteStore(home.database_path)
+    known = store.get(Table.META, CHAIN_KEY)
+    if known is None:
+        store.commit([Put(Table.META, CHAIN_KEY, chain_id)])
+    elif known != chain_id:
+        store.close()
+        raise UserError(
+            f"{home.genesis_path} begins another chain ({chain_id.hex()[:16]}) than the data in"
+            f" {home.data_path} ({known.hex()[:16]}); restore the genesis, or move the data away"
+        )
+    return store
+
+
+def _parameters(config: Config) -> NodeParameters:
+    network = config.network
+    return NodeParameters(
+        gossip=GossipParameters(flush_ms=network.flush_ms),
+        membership=MembershipParameters(
+            peers_target=network.peers_target,
+            peers_max=max(4 * network.peers_target, MembershipParameters().peers_max),
+        ),
+    )
+
+
+def _seeds(config: Config) -> tuple[PeerRecord, ...]:
+    """Configured seeds; their form was checked when the config was read."""
+    addresses: dict[AccountId, list[str]] = {}
+    for address in config.network.seeds:
+        account = account_of(parse_peer(address.rpartition("/")[2]))
+        if account is None:
+            raise UserError(f"network.seeds: {address!r} names a peer without an Ed25519 key")
+        addresses.setdefault(account, []).append(address)
+    return tuple(PeerRecord(account, tuple(found)) for account, found in addresses.items())

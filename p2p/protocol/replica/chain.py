@@ -1,0 +1,397 @@
+"""The chain of one node: which block is next, and what follows from it.
+
+    BuildValue --> ledger.build_block --> ValueBuilt            (our turn to propose)
+    proposed block --> ledger.execute_block --> ProposalReceived (somebody else's)
+    Decided, or a committed block from a neighbour --> commit:
+        invariants, Persist block + state + rewards, mempool, Committed, timer of the next height
+
+The ledger is a pure function, the consensus driver decides on digests alone; the chain keeps the
+blocks that the digests stand for. A height opens `epoch_ms` after the last commit. The block of an
+open height may also come from outside, by gossip or sync: then its certificate decides.
+"""
+
+from collections.abc import Iterator
+from typing import Final, assert_never
+
+import msgspec
+
+from p2p.model.block import Block, Certificate, CommittedBlock, check_certificate
+from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
+from p2p.model.inputs import TimerFired
+from p2p.model.ledger import Executed, State, rules_of
+from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis
+from p2p.model.persistence import STATE_KEY, Put, Table, number_key
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import RoundMessages, RoundRequest
+from p2p.model.topic import Topic
+from p2p.model.vote import Proposal, ProposedBlock, Vote
+from p2p.primitives.codec import decode, encode
+from p2p.primitives.signing import Signer, Verified
+from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId
+from p2p.protocol.consensus import interface as consensus
+from p2p.protocol.consensus.driver import ConsensusDriver
+from p2p.protocol.consensus.proposer import WeightedProposers
+from p2p.protocol.consensus.screening import Screening
+from p2p.protocol.interface import (
+    Committed,
+    EquivocationFound,
+    InvariantViolated,
+    Notify,
+    RoundStarted,
+    Saved,
+)
+from p2p.protocol.invariants import check_block
+from p2p.protocol.ledger import build_block, execute_block
+from p2p.protocol.mempool import Mempool
+
+HEIGHT_TIMER: Final = "chain/height"
+CANDIDATES_MAX: Final = 16
+"""Blocks proposed for the open height that are kept: 8 MiB, and more rounds than a height sees."""
+EARLY_MAX: Final = 4
+"""Proposals for the height after the open one, kept until it can be judged."""
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Gossip a value of ours."""
+
+    topic: Topic
+    value: Vote | ProposedBlock | CommittedBlock
+
+
+class BlockCommitted(msgspec.Struct, frozen=True):
+    """A block is final; the rest of the replica follows."""
+
+    block: Block
+    before: State
+    state: State
+
+
+ChainEffect = Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | BlockCommitted
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A block proposed for the open height; `executed` is None when it is not valid."""
+
+    block: Block
+    executed: Executed | None
+
+
+class Chain:
+    """Composes consensus, ledger, mempool and invariants around one state."""
+
+    def __init__(
+        self, genesis: Genesis, signer: Signer, state: State, mempool: Mempool, saved: Saved
+    ) -> None:
+        self.state = state
+        self.powers = state.validators.powers()
+        """Power by account of those who decide the open height."""
+        self.next_powers = state.next_validators.powers()
+        self.mempool = mempool
+        self.halted: str | None = None
+        """Why this node stopped taking part, when a block broke an invariant."""
+        self.is_open = False
+        """Whether consensus on the next height is under way here."""
+        self.opened_ms = Millis(0)
+        self.last_certificate: Certificate | None = None
+        self._genesis = genesis
+        self._parameters = genesis.parameters
+        self._rules = rules_of(genesis)
+        self._me = signer.account
+        self._driver = ConsensusDriver(signer.account, signer, genesis.chain_id, self._parameters)
+        self._candidates: dict[Digest, Candidate] = {}
+        self._early: dict[AccountId, Verified[ProposedBlock]] = {}
+        self._proposers = WeightedProposers(state.priorities, state.validators)
+        self._round = 0
+        self._saved = saved
+
+    # ---- views -------------------------------------------------------------------------------
+
+    @property
+    def height(self) -> Height:
+        """The height that is open, or opens next."""
+        return Height(self.state.height + 1)
+
+    @property
+    def is_validator(self) -> bool:
+        """Whether this node votes at the open height or the one after."""
+        return self._me in self.powers or self._me in self.next_powers
+
+    @property
+    def driver(self) -> ConsensusDriver:
+        """To read: which votes it holds."""
+        return self._driver
+
+    def candidate(self, header_digest: Digest) -> Block | None:
+        """A block proposed for the open height."""
+        known = self._candidates.get(header_digest)
+        return None if known is None else known.block
+
+    def round_request(self) -> RoundRequest | None:
+        """What we hold of the open height, for a neighbour who may have more."""
+        summary = self._driver.summary() if self.is_open else None
+        return None if summary is None else RoundRequest(summary)
+
+    def answer_round(self, request: RoundRequest) -> RoundMessages | None:
+        """What a neighbour lacks of the height that is open here too."""
+        if not self.is_open or request.summary.height != self.height:
+            return None
+        offer = self._driver.missing_from(request.summary)
+        proposed = None
+        for proposal in offer.proposals:
+            block = self.candidate(proposal.header_digest)
+            if block is not None:
+                proposed = ProposedBlock(proposal, block)
+                break
+        return RoundMessages(offer.votes, proposed)
+
+    # ---- inputs ------------------------------------------------------------------------------
+
+    def start(self, now_ms: Millis) -> list[ChainEffect]:
+        """Take up the journal and wait for the first height."""
+        entries = tuple(value for _, value in self._saved.journal)
+        restored = consensus.JournalRestored(entries, self._saved.sign_state)
+        effects = list(self._consensus(restored, now_ms))
+        self._saved = Saved()
+        due_ms = max(now_ms, self.state.time_ms + self._parameters.epoch_ms)
+        # A block dated ahead of our clock does not keep us from the next one.
+        due_ms = min(due_ms, now_ms + self._parameters.epoch_ms)
+        if self._driver.restored_height == self.height:
+            due_ms = now_ms
+        return [*effects, SetTimer(HEIGHT_TIMER, Millis(due_ms))]
+
+    def timer(self, timer: TimerFired, now_ms: Millis) -> list[ChainEffect]:
+        """A timer of the chain or of consensus."""
+        if self.halted is not None:
+            return []
+        if timer.key == HEIGHT_TIMER:
+            return list(self._open(now_ms))
+        return list(self._consensus(timer, now_ms)) if self.is_open else []
+
+    def vote(self, vote: Verified[Vote], peer: PeerId | None, now_ms: Millis) -> list[ChainEffect]:
+        """A vote for the open height or the one after."""
+        return list(self._consensus(consensus.VoteReceived(vote, peer), now_ms))
+
+    def votes(
+        self, votes: tuple[Verified[Vote], ...], peer: PeerId, now_ms: Millis
+    ) -> list[ChainEffect]:
+        """Votes that a neighbour found us lacking."""
+        return list(self._consensus(consensus.VotesReceived(votes, peer), now_ms))
+
+    def proposal(
+        self, proposed: Verified[ProposedBlock], peer: PeerId | None, now_ms: Millis
+    ) -> list[ChainEffect]:
+        """A proposal for the open height; one for a height that opens soon waits."""
+        proposal = proposed.value.proposal
+        if self.is_open and proposal.height == self.height:
+            return list(self._judge(proposed, peer, now_ms))
+        if len(self._early) < EARLY_MAX:
+            self._early.setdefault(proposal.proposer, proposed)
+        return []
+
+    def screen(self, message: Vote | Proposal) -> Reason | None:
+        """Why a message of consensus is not worth the check of its signature, or None."""
+        if isinstance(message, Proposal) and not (self.is_open and message.height == self.height):
+            soon = {self.height: self.powers, Height(self.height + 1): self.next_powers}
+            if message.height not in soon:
+                return Reason.WRONG_HEIGHT
+            return None if message.proposer in soon[message.height] else Reason.NOT_A_VALIDATOR
+        verdict = self._driver.screen(message)
+        if isinstance(verdict, Rejected):
+            return verdict.reason
+        return None if verdict is Screening.NEW else Reason.OUTDATED
+
+    def committed(
+        self, committed: CommittedBlock, now_ms: Millis
+    ) -> tuple[list[ChainEffect], Reason | None]:
+        """A block of the next height with its proof; signatures were verified."""
+        header = committed.block.header
+        if header.height != self.height or self.halted is not None:
+            return [], Reason.WRONG_HEIGHT
+        reason = check_certificate(committed.certificate, header, self.state.validators)
+        if reason is not None:
+            return [], reason
+        known = self._candidates.get(committed.certificate.header_digest)
+        executed = known.executed if known is not None else None
+        if executed is None:
+            outcome = execute_block(self.state, self._rules, committed.block)
+            if isinstance(outcome, Rejected):
+                # A quorum signed what our rules refuse: not this sender's fault, and not for us to
+                # decide alone. Stop before we build on either side of a split.
+                return [self._halt("validity", outcome.reason.value)], outcome.reason
+            executed = outcome
+        return list(self._commit(committed, executed, now_ms)), None
+
+    def conflict(self, committed: CommittedBlock, stored: Digest) -> list[ChainEffect]:
+        """Somebody shows a proven block of a committed height: agreement, unless it is ours."""
+        if committed.certificate.header_digest == stored:
+            return []
+        return [self._halt("agreement", f"two proven blocks at {committed.block.header.height}")]
+
+    # ---- the height --------------------------------------------------------------------------
+
+    def _open(self, now_ms: Millis) -> Iterator[ChainEffect]:
+        if self.is_open:
+            return
+        self.is_open = True
+        self.opened_ms = now_ms
+        self._round = 0
+        start = consensus.HeightStarted(
+            self.height, self.state.validators, self._proposers, self.state.next_validators
+        )
+        yield from self._consensus(start, now_ms)
+        for proposed in list(self._early.values()):
+            if self.is_open and proposed.value.proposal.height == self.height:
+                del self._early[proposed.value.proposal.proposer]
+                yield from self._judge(proposed, None, now_ms)
+
+    def _consensus(self, item: consensus.ConsensusInput, now_ms: Millis) -> Iterator[ChainEffect]:
+        for effect in self._driver.step(item, now_ms):
+            match effect:
+                case consensus.BuildValue():
+                    yield from self._build(effect, now_ms)
+                case consensus.BroadcastVote():
+                    yield Publish(Topic.VOTES, effect.vote)
+                case consensus.BroadcastProposal():
+                    yield from self._propose(effect.proposal)
+                case consensus.BlockRestored():
+                    block = decode(effect.block, Block, bytes_max=BLOCK_BYTES_MAX)
+                    self._execute(effect.header_digest, block)
+                case consensus.Decided():
+                    yield from self._decided(effect, now_ms)
+                case consensus.EquivocationFound():
+                    yield _equivocation(effect)
+                case Persist() | SetTimer() | CancelTimer() | Penalize():
+                    yield effect
+                case _:
+                    assert_never(effect)
+        state = self._driver.state
+        if self.is_open and state is not None and state.round > self._round:
+            self._round = state.round
+            yield Notify(RoundStarted(self.height, self._round))
+
+    def _build(self, order: consensus.BuildValue, now_ms: Millis) -> Iterator[ChainEffect]:
+        waiting = self.mempool.candidates(bytes_max=self._parameters.block_bytes_max)
+        executed = build_block(
+            self.state,
+            self._rules,
+            proposer=self._me,
+            time_ms=Millis(max(now_ms, self.state.time_ms + 1)),
+            transactions=waiting.transactions,
+            receipts=waiting.receipts,
+        )
+        header_digest = executed.block.header.digest()
+        self._keep(header_digest, Candidate(executed.block, executed))
+        built = consensus.ValueBuilt(
+            order.height, order.round, header_digest, encode(executed.block)
+        )
+        yield from self._consensus(built, now_ms)
+
+    def _propose(self, proposal: Proposal) -> Iterator[ChainEffect]:
+        candidate = self._candidates.get(proposal.header_digest)
+        assert candidate is not None, "we propose only blocks that we hold"
+        yield Publish(Topic.VOTES, ProposedBlock(proposal, candidate.block))
+
+    def _judge(
+        self, proposed: Verified[ProposedBlock], peer: PeerId | None, now_ms: Millis
+    ) -> Iterator[ChainEffect]:
+        proposal, block = proposed.value.proposal, proposed.value.block
+        candidate = self._execute(proposal.header_digest, block)
+        valid = candidate.executed is not None and (
+            proposal.valid_round >= 0 or self._is_timely(block, now_ms)
+        )
+        received = consensus.ProposalReceived(Verified(proposal), valid, encode(block), peer)
+        yield from self._consensus(received, now_ms)
+
+    def _execute(self, header_digest: Digest, block: Block) -> Candidate:
+        known = self._candidates.get(header_digest)
+        if known is not None:
+            return known
+        outcome = execute_block(self.state, self._rules, block)
+        candidate = Candidate(block, None if isinstance(outcome, Rejected) else outcome)
+        self._keep(header_digest, candidate)
+        return candidate
+
+    def _keep(self, header_digest: Digest, candidate: Candidate) -> None:
+        if len(self._candidates) >= CANDIDATES_MAX:
+            state = self._driver.state
+            precious = () if state is None else (state.locked_value, state.valid_value)
+            del self._candidates[next(key for key in self._candidates if key not in precious)]
+        self._candidates[header_digest] = candidate
+
+    def _is_timely(self, block: Block, now_ms: Millis) -> bool:
+        # Proposer-based timestamps (CometBFT ADR 071): a proposal's first round judges its time.
+        precision_ms = self._parameters.time_precision_ms
+        earliest_ms = now_ms - precision_ms - self._parameters.time_delay_ms
+        return earliest_ms <= block.header.time_ms <= now_ms + precision_ms
+
+    # ---- commit ------------------------------------------------------------------------------
+
+    def _decided(self, decided: consensus.Decided, now_ms: Millis) -> Iterator[ChainEffect]:
+        candidate = self._candidates.get(decided.header_digest)
+        if candidate is None or candidate.executed is None:
+            return  # forgotten among too many: a neighbour has it, with this certificate
+        committed = CommittedBlock(candidate.block, decided.certificate)
+        is_mine = self._proposers.of(decided.round) == self._me
+        yield from self._commit(committed, candidate.executed, now_ms)
+        if is_mine:
+            # One publisher a block: certificates of others hold other signatures, so their
+            # messages would not be duplicates. Who misses this one asks for it (sync).
+            yield Publish(Topic.BLOCKS, committed)
+
+    def _commit(
+        self, committed: CommittedBlock, executed: Executed, now_ms: Millis
+    ) -> Iterator[ChainEffect]:
+        before, header = self.state, committed.block.header
+        violations = check_block(before, committed.block, executed.state)
+        if violations:
+            yield self._halt(violations[0].name, violations[0].detail)
+            return
+        key = number_key(header.height)
+        yield Persist(
+            (
+                Put(Table.BLOCKS, key, encode(committed)),
+                Put(Table.REWARDS, key, encode(executed.rows)),
+                Put(Table.STATE, STATE_KEY, encode(executed.state)),
+            )
+        )
+        self.state = executed.state
+        self.powers, self.next_powers = self.next_powers, self.state.next_validators.powers()
+        self.last_certificate = committed.certificate
+        self.is_open = False
+        self._candidates = {}
+        self._proposers = WeightedProposers(self.state.priorities, self.state.validators)
+        yield Notify(
+            Committed(
+                header.height,
+                committed.certificate.header_digest,
+                header.state_root,
+                header.time_ms,
+                committed.certificate.round,
+                len(committed.block.transactions),
+                len(committed.block.receipts),
+            )
+        )
+        yield BlockCommitted(committed.block, before, self.state)
+        yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
+        self._early = {
+            proposer: proposed
+            for proposer, proposed in self._early.items()
+            if proposed.value.proposal.height >= self.height
+        }
+
+    def _halt(self, name: str, detail: str) -> Notify:
+        self.halted = f"{name}: {detail}"
+        self.is_open = False
+        return Notify(InvariantViolated(name, self.height, detail))
+
+
+def _equivocation(found: consensus.EquivocationFound) -> Notify:
+    first = found.first
+    match first:
+        case Vote():
+            what, validator = first.kind.name.lower(), first.validator
+        case Proposal():
+            what, validator = "proposal", first.proposer
+        case _:
+            assert_never(first)
+    return Notify(EquivocationFound(validator, first.height, first.round, what))

@@ -1,0 +1,56 @@
+"""Events in virtual time, and the digest that says whether two runs were the same.
+
+The heap is keyed (time, sequence): events of one moment happen in the order in which they were
+planned. Every event that is carried out goes into a running SHA-256, so that equal digests mean
+equal runs, in another process and under another PYTHONHASHSEED.
+"""
+
+import heapq
+from collections.abc import Callable
+from hashlib import sha256
+
+from p2p.primitives.units import Millis
+
+MICROS_PER_MS = 1_000
+
+
+class EventHeap:
+    """A virtual clock in whole microseconds, and what is going to happen."""
+
+    def __init__(self, start_ms: int) -> None:
+        self.now_us = start_ms * MICROS_PER_MS
+        self.events = 0
+        self._sequence = 0
+        self._heap: list[tuple[int, int, str, Callable[[], bytes]]] = []
+        self._digest = sha256()
+
+    @property
+    def now_ms(self) -> Millis:
+        """The moment in whole milliseconds, as nodes see it."""
+        return Millis(self.now_us // MICROS_PER_MS)
+
+    @property
+    def next_us(self) -> int | None:
+        """When the next event happens."""
+        return self._heap[0][0] if self._heap else None
+
+    @property
+    def digest(self) -> str:
+        """Of every event so far, in hex."""
+        return self._digest.hexdigest()
+
+    def at(self, time_us: int, kind: str, act: Callable[[], bytes]) -> None:
+        """Plan an event; a time in the past means now. `act` returns what it was, for the digest."""
+        self._sequence += 1
+        heapq.heappush(self._heap, (max(time_us, self.now_us), self._sequence, kind, act))
+
+    def after(self, delay_us: int, kind: str, act: Callable[[], bytes]) -> None:
+        """Plan an event some time from now."""
+        self.at(self.now_us + delay_us, kind, act)
+
+    def step(self) -> None:
+        """Let the next event happen. Raises IndexError when there is none."""
+        self.now_us, _, kind, act = heapq.heappop(self._heap)
+        what = act()
+        self.events += 1
+        self._digest.update(b"%d %s %b\n" % (self.now_us, kind.encode(), what))
