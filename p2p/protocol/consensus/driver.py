@@ -79,6 +79,8 @@ class ConsensusDriver:
         signer: signs for `me`; None as well to follow only.
         chain_id: the chain that our messages are for.
         parameters: timeouts.
+        own_return: our own messages count when the world returns them as inputs, as they do in
+            recorded traces; otherwise they count the moment they are signed.
     """
 
     def __init__(
@@ -87,7 +89,10 @@ class ConsensusDriver:
         signer: Signer | None,
         chain_id: Digest,
         parameters: Parameters,
+        *,
+        own_return: bool = False,
     ) -> None:
+        self._own_return = own_return
         self._chain_id = chain_id
         self._parameters = parameters
         self._voice = Voice(me, signer, chain_id)
@@ -321,7 +326,13 @@ class ConsensusDriver:
         if self._open is not None and input_.height <= self._open.height:
             raise ValueError(f"height {input_.height} after height {self._open.height}")
         early = self._early.take() if self._open is not None else []
-        here = OpenHeight(input_, self._voice, self._chain_id, self._parameters)
+        here = OpenHeight(
+            input_,
+            self._voice,
+            self._chain_id,
+            self._parameters,
+            own_return=self._own_return,
+        )
         here.now_ms = now_ms
         restored, self._restored, self._open = self._restored, None, here
         self._early = EarlyVotes([*here.powers, *input_.next_validators.powers()])

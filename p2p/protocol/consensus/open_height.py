@@ -64,9 +64,16 @@ class OpenHeight:
     """The state of consensus for one height; `effects` gathers what a step orders."""
 
     def __init__(
-        self, started: HeightStarted, voice: Voice, chain_id: Digest, parameters: Parameters
+        self,
+        started: HeightStarted,
+        voice: Voice,
+        chain_id: Digest,
+        parameters: Parameters,
+        *,
+        own_return: bool = False,
     ) -> None:
         self._voice = voice
+        self._own_return = own_return
         self._chain_id = chain_id
         self._parameters = parameters
         self._fired: set[type] = set()
@@ -180,12 +187,14 @@ class OpenHeight:
             case CastVote():
                 vote = self._voice.vote(self.machine, output)
                 if vote is not None:
-                    self.votes.add(vote, current=self.machine.round)
+                    if not self._own_return:
+                        self.votes.add(vote, current=self.machine.round)
                     self._order(BroadcastVote(vote))
             case Propose():
                 proposal = self._voice.proposal(self.machine, output)
                 if proposal is not None:
-                    self.proposals.add(proposal, valid=True)
+                    if not self._own_return:
+                        self.proposals.add(proposal, valid=True)
                     self._order(BroadcastProposal(proposal))
             case GetValue(round=round_):
                 self.asked = round_

@@ -1,8 +1,8 @@
 """Proposals of one height, a bounded number of each round.
 
-A correct proposer makes one proposal a round. Of a proposer that makes more, the second is kept as
-well, being the evidence, and later ones only with a quorum behind their value: whatever a faulty
-proposer sends first, the value that the others settle on can still be used.
+A correct proposer makes one proposal a round. Of one that makes more, the second is evidence, and a
+few are kept, since the others may settle on any of them; each new value costs an execution and a
+block, so a further value is taken only with a quorum behind it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +13,10 @@ import msgspec
 from p2p.model.vote import Proposal
 from p2p.primitives.units import Digest, Round
 
-PROPOSALS_PER_ROUND_MAX: Final = 2
-"""Proposals of a round that are kept without a quorum for them."""
+VALUES_PER_ROUND_MAX: Final = 4
+"""Values of a round that are taken without a quorum for them."""
+PROPOSALS_PER_ROUND_MAX: Final = 16
+"""Proposals of a round with a known value: they differ in their proof of lock alone."""
 
 
 class HeldProposal(msgspec.Struct, frozen=True):
@@ -44,9 +46,11 @@ class ProposalBook:
             for other in self._rounds.get(proposal.round, ())
         )
 
-    def is_full(self, round_: Round) -> bool:
-        """Whether a further proposal needs a quorum for its value."""
-        return len(self._rounds.get(round_, ())) >= PROPOSALS_PER_ROUND_MAX
+    def has_room(self, proposal: Proposal) -> bool:
+        """Whether a proposal is taken without a quorum for its value."""
+        held = self.of(proposal.round)
+        values = {other.proposal.header_digest for other in held} | {proposal.header_digest}
+        return len(held) < PROPOSALS_PER_ROUND_MAX and len(values) <= VALUES_PER_ROUND_MAX
 
     def of(self, round_: Round) -> Sequence[HeldProposal]:
         """The proposals of a round."""

@@ -41,7 +41,11 @@ def screen_vote(here: OpenHeight | None, early: EarlyVotes, vote: Vote) -> Scree
 
 
 def screen_proposal(here: OpenHeight | None, proposal: Proposal) -> Screening | Rejected:
-    """The worth of a proposal of the open height; the replica keeps early ones itself."""
+    """The worth of a proposal of the open height; the replica keeps early ones itself.
+
+    One with a proof of lock from no earlier round is never prevoted (L28), but as good as another
+    where the others have settled on its value (L36 and L49 take any valid round).
+    """
     if here is None or proposal.height != here.height or here.decided is not None:
         return Screening.IGNORED
     round_, value = proposal.round, proposal.header_digest
@@ -49,13 +53,11 @@ def screen_proposal(here: OpenHeight | None, proposal: Proposal) -> Screening | 
         return Screening.IGNORED
     if proposal.proposer != here.proposers.of(round_):
         return Rejected(Reason.WRONG_PROPOSER)
-    if proposal.valid_round >= round_:
-        return Rejected(Reason.MALFORMED, "a proof of lock from no earlier round")
     if here.proposals.has(proposal):
         return Screening.IGNORED
     wanted = any(here.votes.has_quorum(round_, kind, value) for kind in VoteKind)
     fresh = wanted and not here.proposals.has_value(round_, value)
-    return _new_if(fresh or not here.proposals.is_full(round_))
+    return _new_if(fresh or here.proposals.has_room(proposal))
 
 
 def _new_if(condition: bool) -> Screening:
