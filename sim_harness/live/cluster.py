@@ -108,6 +108,11 @@ class LiveCluster:
         """Ends that nobody ordered; each is raised by one `wait`."""
         self._failures_told = 0
 
+    @property
+    def zygote_pid(self) -> int:
+        """The process that all nodes are forked from."""
+        return self._zygote.pid
+
     # ---- processes ---------------------------------------------------------------------------
 
     async def start(self, index: int, options: dict[str, str] | None = None) -> None:

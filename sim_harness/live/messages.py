@@ -96,6 +96,8 @@ class Status(_Message, frozen=True):
     """Receipts settled by the blocks seen to commit."""
     transactions: int
     """Transactions in the blocks seen to commit."""
+    earned: int
+    """Micro-tokens that this node received as a provider in the blocks seen to commit."""
     cpu_ms: int
     rss_bytes: int
     dropped: int = 0
@@ -120,6 +122,8 @@ class VoteNoted(_Message, frozen=True):
     height: int
     round: int
     header_digest: bytes | None
+    valid_round: int = -1
+    """Of a proposal."""
 
 
 class Noted(_Message, frozen=True):

@@ -40,6 +40,7 @@ from sim_harness.live.messages import (
     pack,
     unpack_order,
 )
+from sim_harness.live.process_memory import resident_bytes
 from sim_harness.live.task import Entry, NodeTask, Reporter
 
 PR_SET_PDEATHSIG: Final = 1
@@ -180,12 +181,6 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def resident_bytes() -> int:
-    """Physical memory of this process, shared pages included."""
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _reset_signals() -> None:

@@ -42,7 +42,7 @@ def run(task: NodeTask) -> None:
         secret = task.options.get("fork", "") + str(height)
         root = hashlib.sha256(secret.encode()).digest()
         task.reporter.tell(CommitNoted(height, root, root, 0, 0))
-        word = Status(height, root, root, 0, 0, 0, 0, 0, 0, 0, 0, dropped=task.reporter.dropped)
+        word = Status(height, root, root, 0, 0, 0, 0, 0, 0, 0, 0, 0, dropped=task.reporter.dropped)
         task.reporter.tell(word)
         if "flood" in task.options:
             if height == int(task.options["flood"]):

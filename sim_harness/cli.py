@@ -1,0 +1,102 @@
+"""`sim-harness`: launch networks and break them on purpose.
+
+Imports stay light here, so that help is quick; each command brings what it needs.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="sim-harness",
+    help="Launch networks of nodes on this machine, and break them on purpose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def harness() -> None:
+    """Launch networks of nodes on this machine, and break them on purpose."""
+
+
+@app.command()
+def up(
+    nodes: Annotated[int, typer.Option(min=1, max=1_000, help="How many node processes.")] = 8,
+    validators: Annotated[int, typer.Option(min=1, max=100, help="How many of them vote.")] = 4,
+    epoch_ms: Annotated[
+        int, typer.Option(min=100, max=3_600_000, help="From one commit to the next height.")
+    ] = 5_000,
+    home: Annotated[
+        Path | None, typer.Option(help="Keep the nodes' homes there; a later run takes them up.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Derives the nodes' keys.")] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="End so long after all are up, such as 60s or 5m.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+) -> None:
+    """Bring up a network, one process a node, and watch it until Ctrl-C."""
+    from rich.console import Console
+
+    from sim_harness.live.network import LocalPlan
+    from sim_harness.up import up as bring_up
+
+    try:
+        for_s = None if for_ is None else parse_seconds(for_)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--for") from None
+    plan = LocalPlan(
+        nodes=nodes,
+        validators=validators,
+        epoch_ms=epoch_ms,
+        seed=seed,
+        directory=home,
+        options={"report_ms": str(500 if nodes <= 16 else 2_000)},
+    )
+    console = Console(stderr=json)
+    report = _run(lambda: bring_up(plan, console, for_s=for_s))
+    if json:
+        _print_json(report)
+
+
+def main() -> None:
+    """The entry point of the `sim-harness` command."""
+    app()
+
+
+def _run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run on trio; a failure is a sentence and exit code 1."""
+    from sim_harness.live.failures import Failed, run_to_end
+
+    try:
+        return run_to_end(work)
+    except Failed as failed:
+        print(f"sim-harness: {failed}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.encode(value).decode())
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of `90`, `60s`, `5m` or `1h`. Raises ValueError."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, factor = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    if not number.isascii() or not number.isdigit() or len(number) > 6:
+        raise ValueError(f"a time such as 60s or 5m, not {text!r}")
+    return float(int(number) * factor)

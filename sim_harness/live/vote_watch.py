@@ -1,0 +1,70 @@
+"""Listens to the votes and proposals that reach a node, before the node's own rules look at them.
+
+It stands around the node's verifier: what is well-formed and truly signed is told to the harness,
+wanted by consensus or not, since a second, conflicting vote is just what a rule may drop.
+"""
+
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import Response, RoundMessages
+from p2p.model.topic import GossipValue, Topic
+from p2p.model.vote import Proposal, ProposedBlock, Vote
+from p2p.node.port import NodePort
+from p2p.node.verifier import Admits
+from p2p.primitives.signing import Verified
+from sim_harness.live.messages import VoteNoted
+from sim_harness.live.task import Reporter
+
+
+def watch_votes(node: NodePort, reporter: Reporter) -> None:
+    """Tell every signed vote and proposal that reaches the node."""
+    check_message, check_response = node.verifier.message, node.verifier.response
+
+    def watched_message(
+        topic: Topic, data: bytes, admits: Admits | None = None
+    ) -> Verified[GossipValue] | Rejected:
+        if topic is Topic.VOTES:
+            answer = check_message(topic, data, _not_a_whole_block)
+            if isinstance(answer, Verified):
+                _tell(answer.value, reporter)
+        return check_message(topic, data, admits)
+
+    def watched_response(response: Response) -> Verified[Response] | Rejected:
+        verified = check_response(response)
+        if isinstance(verified, Verified) and isinstance(response, RoundMessages):
+            for vote in response.votes:
+                _tell(vote, reporter)
+            if response.proposal is not None:
+                _tell(response.proposal, reporter)
+        return verified
+
+    node.verifier.message = watched_message  # type: ignore[method-assign]
+    node.verifier.response = watched_response  # type: ignore[method-assign]
+
+
+def _not_a_whole_block(value: GossipValue) -> Reason | None:
+    return None if isinstance(value, Vote | ProposedBlock) else Reason.MALFORMED
+
+
+def _tell(value: GossipValue, reporter: Reporter) -> None:
+    match value:
+        case Vote():
+            noted = VoteNoted(
+                value.validator,
+                value.kind.name.lower(),
+                value.height,
+                value.round,
+                value.header_digest,
+            )
+        case ProposedBlock(proposal=Proposal() as proposal):
+            # Two proposals of one header with different proofs of lock conflict, too.
+            noted = VoteNoted(
+                proposal.proposer,
+                "proposal",
+                proposal.height,
+                proposal.round,
+                proposal.header_digest,
+                proposal.valid_round,
+            )
+        case _:
+            return
+    reporter.tell(noted)

@@ -1,0 +1,148 @@
+"""`sim-harness up`: a network on this machine, watched until it is ended."""
+
+import time
+from typing import Final
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.live import Live
+
+from p2p.primitives.units import MIB
+from sim_harness.live.cluster import LiveCluster
+from sim_harness.live.figures import Cost, Figures, cost, figures, is_brought_up, usages
+from sim_harness.live.interrupt import interruptible
+from sim_harness.live.network import LocalPlan, open_network
+from sim_harness.live.process_memory import usage
+from sim_harness.live.table import live_table, summary_line
+
+REFRESH_S: Final = 0.5
+LINE_EVERY_S: Final = 3.0
+"""Between lines where there is no terminal."""
+SETTLE_S: Final = 5.0
+"""After the bring-up: joining costs handshakes, which are no rest."""
+REST_S: Final = 10.0
+"""Over which the processor use at rest is measured."""
+BRING_UP_DEADLINE_S: Final = 600.0
+
+
+class UpReport(msgspec.Struct, kw_only=True):
+    """What `up` measured. Times in seconds since its start; None where it ended before."""
+
+    nodes: int
+    validators: int
+    epoch_ms: int
+    warm_s: float | None = None
+    """When the parent of all nodes had imported everything."""
+    started_s: float | None = None
+    """When every node served."""
+    bring_up_s: float | None = None
+    """When every node had a block and knew every node's ad."""
+    cost: Cost | None = None
+    seconds: float = 0.0
+    interrupted: bool = False
+    figures: Figures | None = None
+
+
+async def up(plan: LocalPlan, console: Console, *, for_s: float | None = None) -> UpReport:
+    """Bring a network up and watch it, for a time from then on or until Ctrl-C.
+
+    Raises:
+        UserError: the plan cannot be carried out.
+        ClusterError: a node ended by itself, or the network did not come up.
+    """
+    return await _Up(plan, console, for_s).run()
+
+
+class _Up:
+    def __init__(self, plan: LocalPlan, console: Console, for_s: float | None) -> None:
+        self._plan = plan
+        self._console = console
+        self._for_s = for_s
+        self._began_s = time.monotonic()
+        self._report = UpReport(
+            nodes=plan.nodes, validators=min(plan.validators, plan.nodes), epoch_ms=plan.epoch_ms
+        )
+
+    def _elapsed_s(self) -> float:
+        return round(time.monotonic() - self._began_s, 2)
+
+    async def run(self) -> UpReport:
+        report = self._report
+        async with interruptible() as state, open_network(self._plan) as cluster:
+            report.warm_s = self._elapsed_s()
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._show, cluster)
+                    await self._bring_up(cluster)
+                    await self._watch(cluster)
+                    nursery.cancel_scope.cancel()
+            finally:
+                report.figures = figures(cluster)
+        report.interrupted = state.interrupted
+        report.seconds = self._elapsed_s()
+        return report
+
+    async def _bring_up(self, cluster: LiveCluster) -> None:
+        await cluster.start_all()
+        self._report.started_s = self._elapsed_s()
+        await cluster.wait(
+            is_brought_up,
+            deadline_s=BRING_UP_DEADLINE_S,
+            what="every node to have a block and every ad",
+        )
+        self._report.bring_up_s = self._elapsed_s()
+        self._console.print(
+            f"{len(cluster.nodes)} nodes are up after {self._report.bring_up_s:.1f} s"
+            " (every one has a block and knows every ad)",
+            highlight=False,
+        )
+
+    async def _watch(self, cluster: LiveCluster) -> None:
+        end_s = None if self._for_s is None else time.monotonic() + self._for_s
+        short = 1.0 if self._for_s is None else min(1.0, self._for_s / (SETTLE_S + REST_S))
+        await trio.sleep(SETTLE_S * short)
+        began_s = time.monotonic()
+        before = usages(cluster.nodes)
+        await trio.sleep(REST_S * short)
+        after = usages(cluster.nodes)
+        self._report.cost = cost(
+            before, after, seconds=time.monotonic() - began_s, parent=usage(cluster.zygote_pid)
+        )
+        if self._report.cost is not None:
+            self._console.print(cost_line(self._report.cost), highlight=False)
+        left_s = float("inf") if end_s is None else end_s - time.monotonic()
+        with trio.move_on_after(max(0.0, left_s)):
+            # An end of a node that nobody ordered ends the watching, too.
+            await cluster.wait(lambda _: False, deadline_s=float("inf"))
+
+    async def _show(self, cluster: LiveCluster) -> None:
+        console = self._console
+        if not console.is_terminal:
+            while True:
+                line = summary_line(figures(cluster), self._elapsed_s())
+                console.print(line, highlight=False, soft_wrap=True)
+                await trio.sleep(LINE_EVERY_S)
+        with Live(console=console, auto_refresh=False, transient=False) as live:
+            try:
+                while True:
+                    live.update(self._table(cluster), refresh=True)
+                    await trio.sleep(REFRESH_S)
+            finally:
+                live.update(self._table(cluster), refresh=True)
+
+    def _table(self, cluster: LiveCluster) -> object:
+        now = figures(cluster)
+        return live_table(
+            cluster, now, elapsed_s=self._elapsed_s(), lines=self._console.size.height
+        )
+
+
+def cost_line(found: Cost) -> str:
+    """Memory and rest of the nodes in a line."""
+    return (
+        f"a node takes {found.pss_mean_bytes / MIB:.1f} MiB (its share; at most"
+        f" {found.pss_max_bytes / MIB:.1f}), {found.private_mean_bytes / MIB:.1f} MiB of it its"
+        f" own; all together {found.pss_total_bytes / MIB:.0f} MiB; at rest"
+        f" {found.cpu_percent_node:.2f} % of a core each, {found.cpu_percent_total:.0f} % together"
+    )
