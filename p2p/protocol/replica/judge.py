@@ -1,0 +1,111 @@
+"""Verdicts on gossip: what a verified message is worth to the machine that it concerns.
+
+A message is forwarded first and acted upon second: what we do about it need not delay its spreading.
+"""
+
+from typing import assert_never
+
+from p2p.model.block import CommittedBlock
+from p2p.model.receipt import ServiceReceipt
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.rpc import MessageId
+from p2p.model.transaction import Transaction
+from p2p.model.vote import ProposedBlock, Vote
+from p2p.primitives.signing import Verified
+from p2p.primitives.units import Millis
+from p2p.protocol import gossip, mempool
+from p2p.protocol.interface import (
+    MessageRefused,
+    MessageVerified,
+)
+from p2p.protocol.registry import interface as registry
+from p2p.protocol.replica import context
+from p2p.protocol.replica.wires import Wires
+from p2p.protocol.sync import interface as sync
+
+
+class Judge:
+    """Judges verified messages, and tells gossip."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    def _verdict(
+        self, message_id: bytes, reason: Reason | None, now_ms: Millis, *, blame: bool = False
+    ) -> None:
+        verdict = gossip.Verdict.ACCEPT
+        if reason is not None:
+            verdict = gossip.Verdict.REJECT if blame else gossip.Verdict.IGNORE
+        validated = gossip.MessageValidated(
+            MessageId(message_id), verdict, reason or Reason.MALFORMED
+        )
+        self._wires.to_gossip(validated, now_ms)
+
+    def refuse(self, refused: MessageRefused, now_ms: Millis) -> None:
+        """Drop a message whose form, context or signature is wrong."""
+        blame = refused.reason not in context.BLAMELESS
+        self._verdict(refused.message_id, refused.reason, now_ms, blame=blame)
+
+    def judge(self, message: MessageVerified, now_ms: Millis) -> None:
+        """Give a verified message its verdict and its effect."""
+        value = message.value.value
+        match value:
+            case Vote():
+                self._verdict(message.message_id, None, now_ms)
+                vote = Verified(value)
+                self._wires.from_chain(self._wires.chain.vote(vote, message.peer, now_ms), now_ms)
+            case ProposedBlock():
+                self._verdict(message.message_id, None, now_ms)
+                proposed = Verified(value)
+                self._wires.from_chain(
+                    self._wires.chain.proposal(proposed, message.peer, now_ms), now_ms
+                )
+            case CommittedBlock():
+                self._judge_committed(message, value, now_ms)
+            case ServiceReceipt():
+                received = mempool.ReceiptReceived(Verified(value))
+                self._judge_by_mempool(message, received, now_ms)
+            case Transaction():
+                arrived = mempool.TransactionReceived(Verified(value))
+                self._judge_by_mempool(message, arrived, now_ms)
+            case _:
+                self._judge_ad(message, registry.AdReceived(Verified(value)), now_ms)
+
+    def _judge_by_mempool(
+        self, message: MessageVerified, item: mempool.MempoolInput, now_ms: Millis
+    ) -> None:
+        (verdict,) = self._wires.mempool.step(item)
+        match verdict:
+            case mempool.Accepted():
+                self._verdict(message.message_id, None, now_ms)
+            case mempool.Ignored(reason=reason):
+                self._verdict(message.message_id, reason, now_ms)
+            case Rejected(reason=reason):
+                self._verdict(message.message_id, reason, now_ms, blame=True)
+            case _:
+                assert_never(verdict)
+
+    def _judge_ad(
+        self, message: MessageVerified, item: registry.AdReceived, now_ms: Millis
+    ) -> None:
+        effects = self._wires.registry.step(item, now_ms)
+        judge = effects[0]
+        assert isinstance(judge, registry.Judge)
+        accepted = judge.verdict is registry.Verdict.ACCEPT
+        reason = None if accepted else judge.reason or Reason.OUTDATED
+        blame = judge.verdict is registry.Verdict.REJECT
+        self._verdict(message.message_id, reason, now_ms, blame=blame)
+        self._wires.from_registry(effects[1:], now_ms)
+
+    def _judge_committed(
+        self, message: MessageVerified, committed: CommittedBlock, now_ms: Millis
+    ) -> None:
+        height = committed.block.header.height
+        if height > self._wires.chain.height:
+            self._verdict(message.message_id, Reason.WRONG_HEIGHT, now_ms)
+            self._wires.to_sync(sync.HeightSeen(message.peer, height), now_ms)
+            return
+        effects, reason = self._wires.chain.committed(committed, now_ms)
+        blame = reason is not None and reason not in context.BLAMELESS
+        self._verdict(message.message_id, reason, now_ms, blame=blame)
+        self._wires.from_chain(effects, now_ms)

@@ -1,0 +1,288 @@
+"""The wires between the machines of one node: what one orders, another hears.
+
+    gossip --Validate--> Verify (world)
+    chain --BlockCommitted--> mempool, channels, sync, membership, topics
+    sync --ApplyBlocks--> chain        channels --PublishReceipt--> mempool, gossip
+    registry --AdLearned--> membership
+
+Machines know nothing of one another. `out` collects the effects that are for the world, in the
+order in which they were set off.
+"""
+
+from typing import Final, assert_never
+
+import msgspec
+
+from p2p.model.commands import Reply
+from p2p.model.effects import CancelTimer, Dial, HangUp, Penalize, Persist, SetTimer
+from p2p.model.ledger import STATE_BYTES_MAX, State, rules_of
+from p2p.model.parameters import Genesis
+from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import (
+    AdsRequest,
+    BlocksRequest,
+    PeersRequest,
+    Request,
+    StatusRequest,
+)
+from p2p.model.rpc import SendRpc
+from p2p.model.topic import GossipValue, Topic, topic_name
+from p2p.primitives.codec import decode, encode
+from p2p.primitives.draws import Draws
+from p2p.primitives.keys import peer_id_of
+from p2p.primitives.signing import Signer, Verified
+from p2p.primitives.units import AccountId, Millis, PeerId
+from p2p.protocol import gossip, mempool, receipts
+from p2p.protocol.interface import (
+    AdLearned,
+    Notify,
+    PeerPenalized,
+    ReplicaEffect,
+    Saved,
+    SendRequest,
+    Verify,
+)
+from p2p.protocol.ledger import genesis_state
+from p2p.protocol.membership import Membership
+from p2p.protocol.membership import interface as membership
+from p2p.protocol.registry import Registry
+from p2p.protocol.registry import interface as registry
+from p2p.protocol.replica.chain import BlockCommitted, Chain, ChainEffect, Publish
+from p2p.protocol.replica.parameters import NodeParameters
+from p2p.protocol.sync import Sync
+from p2p.protocol.sync import interface as sync
+
+_TOPICS_OF_VALIDATORS: Final = (Topic.RECEIPTS, Topic.TRANSACTIONS, Topic.VOTES)
+_PRIORITIES: Final = {
+    Topic.VOTES: gossip.Priority.VOTES,
+    Topic.BLOCKS: gossip.Priority.BLOCKS,
+    Topic.RECEIPTS: gossip.Priority.RECEIPTS,
+    Topic.TRANSACTIONS: gossip.Priority.RECEIPTS,
+    Topic.ADS: gossip.Priority.ADS,
+}
+
+
+class Wires:
+    """The machines of one node, and the carriers of their effects."""
+
+    def __init__(
+        self,
+        *,
+        genesis: Genesis,
+        signer: Signer,
+        parameters: NodeParameters,
+        saved: Saved,
+        seed: bytes,
+    ) -> None:
+        self.account = signer.account
+        self.peer = peer_id_of(signer.account)
+        self.genesis = genesis
+        self.chain_id = genesis.chain_id
+        self.parameters = parameters
+        self.draws = Draws(b"replica", seed)
+        self.names = {topic: topic_name(topic, self.chain_id) for topic in Topic}
+        self.out: list[ReplicaEffect] = []
+        self._signer = signer
+        self._topics = {name: topic for topic, name in self.names.items()}
+        self._asked: dict[int, tuple[Request, int]] = {}
+        self._next_request = 1
+        self._subscribed_as_validator = False
+        self._build(genesis, parameters, saved, seed)
+
+    def _build(
+        self, genesis: Genesis, parameters: NodeParameters, saved: Saved, seed: bytes
+    ) -> None:
+        rules = rules_of(genesis)
+        if saved.state is None:
+            state = genesis_state(genesis)
+        else:
+            state = decode(saved.state, State, bytes_max=STATE_BYTES_MAX)
+        priorities = {self.names[topic]: priority for topic, priority in _PRIORITIES.items()}
+        tuned = msgspec.structs.replace(parameters.gossip, priorities=priorities)
+        self.gossip = gossip.Gossip(self.peer, tuned, seed)
+        self.registry = Registry(
+            self.account, self._signer, self.chain_id, parameters.registry, seed=seed
+        )
+        self.membership = Membership(self.peer, parameters.membership, seed=seed)
+        self.sync = Sync(
+            sync.SyncParameters(epoch_ms=genesis.parameters.epoch_ms),
+            seed=seed,
+            height=state.height,
+        )
+        self.mempool = mempool.Mempool(rules, state)
+        self.channels = receipts.Channels(
+            self.account, self._signer, self.chain_id, genesis.parameters
+        )
+        self.chain = Chain(genesis, self._signer, state, self.mempool, saved)
+
+    @property
+    def state(self) -> State:
+        """The ledger after the last committed block."""
+        return self.chain.state
+
+    # ---- gossip ------------------------------------------------------------------------------
+
+    def to_gossip(self, item: gossip.GossipInput, now_ms: Millis) -> None:
+        for effect in self.gossip.step(item, now_ms):
+            match effect:
+                case SendRpc() | SetTimer():
+                    self.out.append(effect)
+                case gossip.Validate():
+                    topic = self._topics[effect.topic]
+                    self.out.append(Verify(effect.message_id, topic, effect.data, effect.peer))
+                case Penalize():
+                    self.penalize(effect.peer, effect.reason, effect.detail, now_ms)
+                case gossip.SuggestPeers():
+                    pass  # peers of a peer: the membership asks for them with addresses
+                case _:
+                    assert_never(effect)
+
+    def publish(self, topic: Topic, value: GossipValue, now_ms: Millis) -> None:
+        self.to_gossip(gossip.Published(self.names[topic], encode(value)), now_ms)
+
+    # ---- chain, sync -------------------------------------------------------------------------
+
+    def from_chain(self, effects: list[ChainEffect], now_ms: Millis) -> None:
+        for effect in effects:
+            match effect:
+                case Publish():
+                    self.publish(effect.topic, effect.value, now_ms)
+                case BlockCommitted():
+                    self._follow_block(effect, now_ms)
+                case Penalize():
+                    self.penalize(effect.peer, effect.reason, effect.detail, now_ms)
+                case Persist() | SetTimer() | CancelTimer() | Notify():
+                    self.out.append(effect)
+                case _:
+                    assert_never(effect)
+
+    def _follow_block(self, committed: BlockCommitted, now_ms: Millis) -> None:
+        state = committed.state
+        self.mempool.step(mempool.BlockCommitted(state))
+        self.to_channels(receipts.BlockCommitted(state.height, state.channels), now_ms)
+        self.to_sync(sync.HeightCommitted(state.height), now_ms)
+        self.follow_validators(now_ms)
+        if state.height % self.parameters.republish_blocks == 0:
+            for transaction in self.mempool.waiting_of(self.account):
+                self.publish(Topic.TRANSACTIONS, transaction, now_ms)
+
+    def to_sync(self, item: sync.SyncInput, now_ms: Millis) -> None:
+        for effect in self.sync.step(item, now_ms):
+            match effect:
+                case sync.AskStatus():
+                    status = StatusRequest(self.chain_id, self.state.height)
+                    self.ask(effect.peer, status)
+                case sync.AskBlocks():
+                    blocks = BlocksRequest(effect.from_height, effect.count)
+                    self.ask(effect.peer, blocks, as_id=effect.request_id)
+                case sync.ApplyBlocks():
+                    self._apply(effect, now_ms)
+                case Penalize():
+                    self.penalize(effect.peer, effect.reason, effect.detail, now_ms)
+                case SetTimer():
+                    self.out.append(effect)
+                case _:
+                    assert_never(effect)
+
+    def _apply(self, order: sync.ApplyBlocks, now_ms: Millis) -> None:
+        for committed in order.blocks:
+            height = committed.block.header.height
+            if height >= self.chain.height:
+                effects, reason = self.chain.committed(committed, now_ms)
+                self.from_chain(effects, now_ms)
+                if reason is not None:
+                    self.to_sync(sync.BlockRefused(height, order.peer, reason), now_ms)
+                    return
+            self.to_sync(sync.BlockApplied(height), now_ms)
+
+    # ---- registry, membership, channels ------------------------------------------------------
+
+    def to_registry(self, item: registry.RegistryInput, now_ms: Millis) -> None:
+        self.from_registry(self.registry.step(item, now_ms), now_ms)
+
+    def from_registry(self, effects: list[registry.RegistryEffect], now_ms: Millis) -> None:
+        for effect in effects:
+            match effect:
+                case registry.PublishAd():
+                    self.publish(Topic.ADS, effect.ad.value, now_ms)
+                case registry.AskAds():
+                    self.ask(effect.peer, AdsRequest(effect.after, effect.count))
+                case registry.AdLearned():
+                    self.out.append(Notify(AdLearned(effect.provider, effect.seq)))
+                    learned = membership.AdLearned(effect.provider, effect.addresses)
+                    self.to_membership(learned, now_ms)
+                case Persist() | SetTimer():
+                    self.out.append(effect)
+                case (
+                    registry.Judge()
+                    | registry.AdDropped()
+                    | registry.AdConflictFound()
+                    | Rejected()
+                ):
+                    pass
+                case _:
+                    assert_never(effect)
+
+    def to_membership(self, item: membership.MembershipInput, now_ms: Millis) -> None:
+        for effect in self.membership.step(item, now_ms):
+            match effect:
+                case membership.AskPeers():
+                    self.ask(effect.peer, PeersRequest(effect.wanted))
+                case Dial() | HangUp() | Persist() | SetTimer():
+                    self.out.append(effect)
+                case _:
+                    assert_never(effect)
+
+    def to_channels(self, item: receipts.ReceiptsInput, now_ms: Millis) -> None:
+        for effect in self.channels.step(item, now_ms):
+            match effect:
+                case receipts.PublishReceipt():
+                    self.mempool.step(mempool.ReceiptReceived(Verified(effect.receipt)))
+                    self.publish(Topic.RECEIPTS, effect.receipt, now_ms)
+                case Persist() | Reply():
+                    self.out.append(effect)
+                case _:
+                    assert_never(effect)
+
+    def penalize(self, peer: PeerId, reason: Reason, detail: str, now_ms: Millis) -> None:
+        self.out.append(Notify(PeerPenalized(peer, reason, detail)))
+        self.to_membership(membership.Misbehaved(peer, reason), now_ms)
+
+    # ---- validators --------------------------------------------------------------------------
+
+    def follow_validators(self, now_ms: Millis) -> None:
+        """Subscribe to what validators hear, and know the validators that we need."""
+        is_validator = self.chain.is_validator
+        if is_validator != self._subscribed_as_validator:
+            self._subscribed_as_validator = is_validator
+            for topic in _TOPICS_OF_VALIDATORS:
+                name = self.names[topic]
+                change = gossip.Subscribed(name) if is_validator else gossip.Unsubscribed(name)
+                self.to_gossip(change, now_ms)
+        wanted = membership.WantedChanged(self._wanted_validators(is_validator=is_validator))
+        self.to_membership(wanted, now_ms)
+        self.to_registry(registry.AccountsBonded(tuple(self.chain.powers)), now_ms)
+
+    def _wanted_validators(self, *, is_validator: bool) -> tuple[AccountId, ...]:
+        others = [account for account in self.chain.powers if account != self.account]
+        if is_validator:
+            return tuple(others)
+        connected = set(self.membership.connected)
+        near = [account for account in others if peer_id_of(account) in connected]
+        missing = self.parameters.validators_near - len(near)
+        far = [account for account in others if account not in near]
+        # Drawn anew after every block: one that is down does not stay our choice.
+        return (*near[: self.parameters.validators_near], *self.draws.sample(far, missing))
+
+    # ---- requests ----------------------------------------------------------------------------
+
+    def ask(self, peer: PeerId, request: Request, *, as_id: int | None = None) -> None:
+        request_id = self._next_request
+        self._next_request += 1
+        self._asked[request_id] = (request, as_id if as_id is not None else request_id)
+        deadline_ms = self.parameters.request_deadline_ms
+        self.out.append(SendRequest(request_id, peer, request, deadline_ms))
+
+    def take_question(self, request_id: int) -> tuple[Request, int] | None:
+        """What was asked under a world's id, and the id of the machine that asked; only once."""
+        return self._asked.pop(request_id, None)
