@@ -29,6 +29,7 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
+from p2p.protocol.replica import context
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
 
@@ -91,16 +92,18 @@ class Exchange:
                 ads = tuple(Verified(ad) for ad in response.ads)
                 self._wires.to_registry(registry.AdsReceived(peer, ads), now_ms)
             case _:
-                self._wires.penalize(
-                    peer, Reason.MALFORMED, "an answer to another question", now_ms
-                )
+                self._wires.penalize(peer, Reason.MALFORMED, "answers something else", now_ms)
                 self._fail_request(request, RequestFailed(request_id, peer), now_ms)
 
     def _take_round(self, peer: PeerId, messages: RoundMessages, now_ms: Millis) -> None:
         if messages.proposal is not None:
             proposed = Verified(messages.proposal)
             self._wires.from_chain(self._wires.chain.proposal(proposed, peer, now_ms), now_ms)
-        votes = tuple(Verified(vote) for vote in messages.votes if self.admits(vote) is None)
+        votes = tuple(
+            Verified(vote)
+            for vote in messages.votes
+            if context.refusal(vote, self._wires.chain) is None
+        )
         if votes:
             self._wires.from_chain(self._wires.chain.votes(votes, peer, now_ms), now_ms)
 

@@ -1,6 +1,6 @@
 """Verdicts on gossip: what a verified message is worth to the machine that it concerns.
 
-A message is forwarded first and acted upon second: what we do about it need not delay its spreading.
+A message is forwarded first and acted upon second: our own work does not delay its spread.
 """
 
 from typing import assert_never
