@@ -1,6 +1,10 @@
 """Offer: what the operator of a node decides to lend, before it becomes a signed ad."""
 
-from p2p.model.ad import Price, Resources
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.model.ad import AD_TTL_S_MAX, Price, Resources
 from p2p.model.fields import CountField, NameText
 from p2p.primitives.codec import Value
 from p2p.primitives.units import MIB
@@ -17,4 +21,4 @@ class Offer(Value, frozen=True, tag="offer"):
     """False: pause. What is stored stays stored and paid; nothing new is taken."""
     drain_epoch: CountField = 0
     """Height from which nothing new is taken and data may be let go; 0 is never."""
-    ttl_s: int = 600
+    ttl_s: Annotated[int, Meta(ge=1, le=AD_TTL_S_MAX)] = 600
