@@ -123,8 +123,8 @@ class Registry:
     def page(self, after: bytes, count: int) -> tuple[CapacityAd, ...]:
         """The answer to a neighbour's `AskAds`: ads of providers above `after`, upwards."""
         count = min(count, self._parameters.page_max)
-        above = (ad.value for ad in self._table.ads() if ad.value.provider > after)
-        return tuple(ad for ad, _ in zip(above, range(count), strict=False))
+        above = [ad.value for ad in self._table.ads() if ad.value.provider > after]
+        return tuple(above[:count])
 
     # ---- the step ---------------------------------------------------------------------------
 

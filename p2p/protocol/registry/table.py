@@ -9,7 +9,7 @@ Which ad stays when the table is full:
 - an account at stake is never displaced.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from p2p.model.ad import CapacityAd
 from p2p.primitives.digests import digest
@@ -57,9 +57,6 @@ class AdTable:
         self._entries: dict[AccountId, Entry] = {}
         self._ordered: list[AccountId] | None = []
         """The providers sorted; None when they changed since."""
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def entry(self, provider: AccountId) -> Entry | None:
         """The provider's entry."""
@@ -150,7 +147,7 @@ def spread_over_regions(ads: Iterable[Verified[CapacityAd]]) -> list[Verified[Ca
     """The first ad of every region, then the second of every region, and so on, in given order."""
     seen: dict[str, int] = {}
     ranked: list[tuple[int, int]] = []
-    listed: Sequence[Verified[CapacityAd]] = list(ads)
+    listed = list(ads)
     for index, ad in enumerate(listed):
         turn = seen.get(ad.value.region, 0)
         seen[ad.value.region] = turn + 1

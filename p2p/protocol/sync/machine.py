@@ -255,11 +255,9 @@ class Sync:
         if self._behind_since_ms is None:
             self._behind_since_ms = now_ms
         while len(self._asks) < self._parameters.asks_max:
-            if len(self._asks) + len(self._held) >= self._parameters.ranges_max:
-                break
             first, room = self._lowest_gap()
             peer = self._choose(first, now_ms)
-            if peer is None:
+            if peer is None or not self._make_room(first):
                 break
             count = min(self._parameters.range_max, room, self._neighbours[peer].height - first + 1)
             deadline_ms = now_ms + self._parameters.deadline_ms
@@ -267,6 +265,20 @@ class Sync:
             self._asks[request_id] = _Ask(peer, first, first + count - 1, deadline_ms)
             effects.append(AskBlocks(request_id, peer, Height(first), count))
         return effects
+
+    def _make_room(self, first: int) -> bool:
+        """Whether one more range may be open; what is held above a gap gives way to the gap.
+
+        Without that, ranges held above one that was refused would stay, and keep it from being
+        asked for again.
+        """
+        if len(self._asks) + len(self._held) < self._parameters.ranges_max:
+            return True
+        highest = max(self._held, key=lambda held: held.first, default=None)
+        if highest is None or highest.first < first:
+            return False
+        self._held.remove(highest)
+        return True
 
     def _lowest_gap(self) -> tuple[int, int]:
         """The first height that nothing covers, and how many follow it uncovered."""

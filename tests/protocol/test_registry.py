@@ -1,0 +1,656 @@
+"""The registry: verdicts on others' ads, room for them, and the life of our own."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.model.ad import AD_TTL_S_MAX, CapacityAd, Price, Resources, sign_ad
+from p2p.model.effects import Persist, SetTimer
+from p2p.model.inputs import PeerConnected, PeerDisconnected, TimerFired
+from p2p.model.offer import Offer
+from p2p.model.persistence import Put, Table, number_key
+from p2p.model.rejection import Reason, Rejected
+from p2p.primitives.codec import Malformed, encode
+from p2p.primitives.digests import ZERO_DIGEST, digest
+from p2p.primitives.keys import Key
+from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, SignedKind, Verified
+from p2p.primitives.units import MIB, AccountId, Amount, Digest, Height, Millis
+from p2p.protocol.registry import Need, Registry, RegistryParameters, Verdict
+from p2p.protocol.registry.interface import (
+    EXPIRE_TIMER,
+    OFFER_KEY,
+    RENEW_TIMER,
+    SEQ_KEY,
+    AccountsBonded,
+    AdConflictFound,
+    AddressesKnown,
+    AdDropped,
+    AdLearned,
+    AdReceived,
+    AdsReceived,
+    AskAds,
+    Judge,
+    OfferChanged,
+    PublishAd,
+    RegistryEffect,
+    RegistryInput,
+    Restored,
+    SpaceMeasured,
+)
+from p2p.protocol.registry.table import spread_over_regions
+
+CHAIN = digest(b"chain")
+NOW = Millis(1_000_000)
+ME = Key(digest(b"me"))
+OTHERS = sorted((Key(digest(b"other", bytes([n]))) for n in range(6)), key=lambda one: one.account)
+SPACIOUS = Offer(
+    resources=Resources(storage_bytes_total=100 * MIB, storage_bytes_free=100 * MIB),
+    accepting=True,
+)
+
+
+def new_registry(parameters: RegistryParameters | None = None, key: Key = ME) -> Registry:
+    return Registry(key.account, Ed25519Signer(key), CHAIN, parameters, seed=b"test")
+
+
+def started_registry(parameters: RegistryParameters | None = None) -> Registry:
+    registry = new_registry(parameters)
+    registry.step(AddressesKnown(("/ip4/127.0.0.1/tcp/1",)), NOW)
+    return registry
+
+
+def make_ad(
+    key: Key,
+    *,
+    seq: int = 1,
+    issued_ms: int = NOW,
+    ttl_s: int = 600,
+    chain_id: Digest = CHAIN,
+    region: str = "eu",
+    price: Price | None = None,
+    free: int = 10 * MIB,
+    blob_bytes_max: int = 5 * MIB,
+    accepting: bool = True,
+    drain_epoch: int = 0,
+    addrs: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/2",),
+) -> Verified[CapacityAd]:
+    ad = CapacityAd(
+        chain_id=chain_id,
+        provider=key.account,
+        seq=seq,
+        issued_ms=Millis(issued_ms),
+        ttl_s=ttl_s,
+        addrs=addrs,
+        services=("blob/1",),
+        region=region,
+        resources=Resources(storage_bytes_total=10 * MIB, storage_bytes_free=free),
+        price=price or Price(),
+        blob_bytes_max=blob_bytes_max,
+        accepting=accepting,
+        drain_epoch=drain_epoch,
+    )
+    return Verified(sign_ad(ad, Ed25519Signer(key)))
+
+
+def hear(registry: Registry, ad: Verified[CapacityAd], now_ms: int = NOW) -> list[RegistryEffect]:
+    return registry.step(AdReceived(ad), Millis(now_ms))
+
+
+def published(effects: list[RegistryEffect]) -> list[CapacityAd]:
+    return [one.ad.value for one in effects if isinstance(one, PublishAd)]
+
+
+def timers(effects: list[RegistryEffect]) -> dict[str, int]:
+    return {one.key: one.at_ms for one in effects if isinstance(one, SetTimer)}
+
+
+def learned(ad: Verified[CapacityAd]) -> list[RegistryEffect]:
+    value = ad.value
+    return [Judge(Verdict.ACCEPT), AdLearned(value.provider, value.seq, value.addrs)]
+
+
+# ---- ads of others --------------------------------------------------------------------------
+
+
+def test_a_new_ad_is_kept_and_its_expiry_watched() -> None:
+    registry, ad = new_registry(), make_ad(OTHERS[0])
+    assert hear(registry, ad) == [*learned(ad), SetTimer(EXPIRE_TIMER, Millis(NOW + 600_000))]
+    assert registry.get(OTHERS[0].account) == ad
+    assert registry.ads() == [ad]
+    assert registry.addresses_of(OTHERS[0].account) == ad.value.addrs
+    assert registry.get(OTHERS[1].account) is None
+    assert registry.addresses_of(OTHERS[1].account) == ()
+
+
+def test_a_higher_seq_replaces_and_a_lower_one_is_ignored() -> None:
+    registry = new_registry()
+    first, second, third = (make_ad(OTHERS[0], seq=seq) for seq in (1, 2, 3))
+    hear(registry, second)
+    assert hear(registry, first) == [Judge(Verdict.IGNORE, Reason.OUTDATED)]
+    assert hear(registry, second) == [Judge(Verdict.IGNORE, Reason.OUTDATED)]
+    assert hear(registry, third) == learned(third)
+    assert registry.ads() == [third]
+
+
+def test_one_seq_with_two_bodies_is_evidence_and_the_first_stays() -> None:
+    registry = new_registry()
+    first, second = make_ad(OTHERS[0], region="eu"), make_ad(OTHERS[0], region="us")
+    third = make_ad(OTHERS[0], region="asia")
+    hear(registry, first)
+    assert hear(registry, second) == [
+        Judge(Verdict.ACCEPT, Reason.EQUIVOCATION),
+        AdConflictFound(first, second),
+    ]
+    assert hear(registry, third) == [Judge(Verdict.IGNORE, Reason.EQUIVOCATION)]
+    assert registry.get(OTHERS[0].account) == first
+
+
+def test_a_provider_in_conflict_gets_no_business_until_its_next_ad() -> None:
+    registry, need = new_registry(), Need(height=Height(1))
+    hear(registry, make_ad(OTHERS[0], region="eu"))
+    hear(registry, make_ad(OTHERS[0], region="us"))
+    assert registry.find(need) == []
+    clean = make_ad(OTHERS[0], seq=2)
+    hear(registry, clean)
+    assert registry.find(need) == [clean]
+
+
+@pytest.mark.parametrize(
+    ("ad", "verdict", "reason"),
+    [
+        (make_ad(OTHERS[0], chain_id=ZERO_DIGEST), Verdict.REJECT, Reason.WRONG_CHAIN),
+        (make_ad(OTHERS[0], issued_ms=NOW - 600_000), Verdict.IGNORE, Reason.EXPIRED),
+        (make_ad(OTHERS[0], issued_ms=NOW + 60_001), Verdict.IGNORE, Reason.FROM_THE_FUTURE),
+    ],
+)
+def test_an_ad_that_cannot_be_used_changes_nothing(
+    ad: Verified[CapacityAd], verdict: Verdict, reason: Reason
+) -> None:
+    registry = new_registry()
+    assert hear(registry, ad) == [Judge(verdict, reason)]
+    assert registry.ads() == []
+
+
+def test_an_ad_dated_a_little_ahead_is_kept() -> None:
+    registry, ad = new_registry(), make_ad(OTHERS[0], issued_ms=NOW + 60_000)
+    assert hear(registry, ad)[0] == Judge(Verdict.ACCEPT)
+
+
+def test_a_provider_that_floods_is_ignored_until_time_has_passed() -> None:
+    registry = new_registry(RegistryParameters(ad_burst_max=2, ad_gap_ms=1_000))
+    verdicts = [hear(registry, make_ad(OTHERS[0], seq=seq))[0] for seq in (1, 2, 3)]
+    assert verdicts == [
+        Judge(Verdict.ACCEPT),
+        Judge(Verdict.ACCEPT),
+        Judge(Verdict.IGNORE, Reason.TOO_MANY),
+    ]
+    assert hear(registry, make_ad(OTHERS[0], seq=4), NOW + 999)[0] != Judge(Verdict.ACCEPT)
+    assert hear(registry, make_ad(OTHERS[0], seq=5), NOW + 1_000)[0] == Judge(Verdict.ACCEPT)
+
+
+def test_expired_ads_are_dropped_by_the_timer() -> None:
+    registry = new_registry()
+    hear(registry, make_ad(OTHERS[0], ttl_s=10))
+    hear(registry, make_ad(OTHERS[1], ttl_s=30))
+    assert registry.step(TimerFired(EXPIRE_TIMER), Millis(NOW + 10_000)) == [
+        AdDropped(OTHERS[0].account, Reason.EXPIRED),
+        SetTimer(EXPIRE_TIMER, Millis(NOW + 30_000)),
+    ]
+    assert registry.step(TimerFired(EXPIRE_TIMER), Millis(NOW + 30_000)) == [
+        AdDropped(OTHERS[1].account, Reason.EXPIRED)
+    ]
+    assert registry.ads() == []
+
+
+def test_searches_for_expired_ads_keep_a_distance() -> None:
+    registry = new_registry()
+    hear(registry, make_ad(OTHERS[0], ttl_s=10))
+    hear(registry, make_ad(OTHERS[1], ttl_s=10, issued_ms=NOW + 1))
+    effects = registry.step(TimerFired(EXPIRE_TIMER), Millis(NOW + 10_000))
+    assert effects[-1] == SetTimer(EXPIRE_TIMER, Millis(NOW + 11_000))
+
+
+def test_an_earlier_expiry_sets_the_timer_anew() -> None:
+    registry = new_registry()
+    hear(registry, make_ad(OTHERS[0], ttl_s=100))
+    assert timers(hear(registry, make_ad(OTHERS[1], ttl_s=50))) == {EXPIRE_TIMER: NOW + 50_000}
+    assert timers(hear(registry, make_ad(OTHERS[2], ttl_s=70))) == {}
+
+
+# ---- room -----------------------------------------------------------------------------------
+
+
+def full_registry() -> Registry:
+    registry = new_registry(RegistryParameters(ads_max=2))
+    registry.step(AccountsBonded((OTHERS[0].account, OTHERS[3].account)), NOW)
+    hear(registry, make_ad(OTHERS[0], ttl_s=50))
+    hear(registry, make_ad(OTHERS[1], ttl_s=100))
+    return registry
+
+
+def test_a_full_table_refuses_strangers() -> None:
+    registry = full_registry()
+    assert hear(registry, make_ad(OTHERS[2])) == [Judge(Verdict.IGNORE, Reason.TOO_MANY)]
+    assert len(registry.ads()) == 2
+
+
+def test_one_at_stake_takes_a_strangers_place_and_never_that_of_another_at_stake() -> None:
+    registry = full_registry()
+    bonded = make_ad(OTHERS[3])
+    assert hear(registry, bonded) == [
+        *learned(bonded),
+        AdDropped(OTHERS[1].account, Reason.TOO_MANY),
+    ]
+    registry.step(AccountsBonded(tuple(one.account for one in OTHERS)), NOW)
+    assert hear(registry, make_ad(OTHERS[4])) == [Judge(Verdict.IGNORE, Reason.TOO_MANY)]
+
+
+def test_our_own_ad_finds_room_in_a_full_table() -> None:
+    registry = full_registry()
+    effects = registry.step(AddressesKnown(()), NOW)
+    assert AdDropped(OTHERS[1].account, Reason.TOO_MANY) in effects
+    bonded = full_registry()
+    bonded.step(AccountsBonded(tuple(one.account for one in OTHERS)), NOW)
+    bonded.step(AddressesKnown(()), NOW)
+    assert len(bonded.ads()) == 3
+
+
+KEYS = [Key(digest(b"many", bytes([n]))) for n in range(12)]
+BODIES = {
+    (n, seq, region): make_ad(KEYS[n], seq=seq, ttl_s=20 + n, region=region)
+    for n in range(12)
+    for seq in (1, 2)
+    for region in ("eu", "us")
+}
+
+
+@given(
+    heard=st.lists(st.sampled_from(sorted(BODIES)), max_size=40),
+    bonded=st.sets(st.integers(0, 11), max_size=3),
+)
+def test_strangers_never_push_out_whoever_has_something_at_stake(
+    heard: list[tuple[int, int, str]], bonded: set[int]
+) -> None:
+    registry = new_registry(RegistryParameters(ads_max=4))
+    registry.step(AccountsBonded(tuple(KEYS[n].account for n in sorted(bonded))), NOW)
+    seqs: dict[int, int] = {}
+    for key in heard:
+        hear(registry, BODIES[key])
+        held = [ad.value for ad in registry.ads()]
+        assert len(held) <= 4
+        assert held == sorted(held, key=lambda ad: ad.provider)
+        if key[0] in bonded:
+            seqs[key[0]] = max(seqs.get(key[0], 0), key[1])
+        for n, seq in seqs.items():
+            kept = registry.get(KEYS[n].account)
+            assert kept is not None
+            assert kept.value.seq == seq
+
+
+# ---- search ---------------------------------------------------------------------------------
+
+
+def found(registry: Registry, need: Need) -> list[AccountId]:
+    return [ad.value.provider for ad in registry.find(need)]
+
+
+def test_find_sorts_by_the_cost_of_the_use() -> None:
+    registry = new_registry()
+    dear_to_read = Price(Amount(1), Amount(50), Amount(1))
+    dear_to_keep = Price(Amount(1), Amount(1), Amount(50))
+    hear(registry, make_ad(OTHERS[0], price=dear_to_read))
+    hear(registry, make_ad(OTHERS[1], price=dear_to_keep))
+    reader = Need(height=Height(1), blob_bytes=MIB, epochs=1, reads=9)
+    keeper = Need(height=Height(1), blob_bytes=MIB, epochs=9, reads=1)
+    assert found(registry, reader) == [OTHERS[1].account, OTHERS[0].account]
+    assert found(registry, keeper) == [OTHERS[0].account, OTHERS[1].account]
+    capped = msgspec.structs.replace(reader, cost_max=Amount(60))
+    assert found(registry, capped) == [OTHERS[1].account]
+
+
+def test_salts_spread_consumers_over_equal_providers() -> None:
+    registry = new_registry()
+    for key in OTHERS:
+        hear(registry, make_ad(key))
+    firsts = {found(registry, Need(height=Height(1), salt=bytes([n])))[0] for n in range(40)}
+    assert len(firsts) == len(OTHERS)
+
+
+@pytest.mark.parametrize(
+    "ad",
+    [
+        make_ad(OTHERS[0], accepting=False),
+        make_ad(OTHERS[0], drain_epoch=7),
+        make_ad(OTHERS[0], addrs=()),
+        make_ad(OTHERS[0], blob_bytes_max=MIB - 1),
+        make_ad(OTHERS[0], free=MIB - 1),
+        make_ad(OTHERS[0], region="us"),
+        make_ad(ME),
+        make_ad(OTHERS[1]),
+    ],
+)
+def test_find_leaves_out_who_cannot_serve(ad: Verified[CapacityAd]) -> None:
+    registry = new_registry()
+    hear(registry, ad)
+    need = Need(
+        height=Height(7),
+        blob_bytes=MIB,
+        region="eu",
+        service="blob/1",
+        exclude=(OTHERS[1].account,),
+    )
+    assert found(registry, need) == []
+    assert found(registry, msgspec.structs.replace(need, service="compute/1")) == []
+
+
+def test_a_drain_still_to_come_and_another_service_decide() -> None:
+    registry = new_registry()
+    hear(registry, make_ad(OTHERS[0], drain_epoch=8))
+    need = Need(height=Height(7), service="blob/1")
+    assert found(registry, need) == [OTHERS[0].account]
+    assert found(registry, msgspec.structs.replace(need, service="compute/1")) == []
+
+
+def test_distinct_regions_come_first() -> None:
+    registry = new_registry()
+    for key, region, price in zip(OTHERS, ["eu", "eu", "us", "us", "asia"], range(5), strict=False):
+        hear(registry, make_ad(key, region=region, price=Price(Amount(price))))
+    need = Need(height=Height(1), blob_bytes=MIB)
+    spread = registry.find(need, distinct_regions=True)
+    assert [ad.value.region for ad in spread] == ["eu", "us", "asia", "eu", "us"]
+    assert spread == spread_over_regions(registry.find(need))
+
+
+# ---- our own ad -----------------------------------------------------------------------------
+
+
+def test_a_node_without_an_offer_says_where_it_is_and_accepts_nothing() -> None:
+    registry = new_registry()
+    effects = registry.step(AddressesKnown(("/ip4/127.0.0.1/tcp/1", "x" * 257)), NOW)
+    (ad,) = published(effects)
+    renew_ms = timers(effects)[RENEW_TIMER]
+    assert effects == [
+        Persist((Put(Table.OFFER, SEQ_KEY, number_key(1)),)),
+        PublishAd(Verified(ad)),
+        AdLearned(ME.account, 1, ("/ip4/127.0.0.1/tcp/1",)),
+        SetTimer(RENEW_TIMER, Millis(renew_ms)),
+        SetTimer(EXPIRE_TIMER, Millis(NOW + 600_000)),
+    ]
+    assert NOW + 180_000 <= renew_ms <= NOW + 200_000
+    assert (ad.accepting, ad.addrs, ad.seq) == (False, ("/ip4/127.0.0.1/tcp/1",), 1)
+    assert Ed25519Scheme().verify(
+        ME.account, SignedKind.CAPACITY_AD, CHAIN, ad.body(), ad.signature
+    )
+    assert registry.get(ME.account) == Verified(ad)
+    assert registry.find(Need(height=Height(1))) == []
+
+
+def test_the_renewal_has_the_next_seq() -> None:
+    registry = started_registry()
+    effects = registry.step(TimerFired(RENEW_TIMER), Millis(NOW + 200_000))
+    assert [ad.seq for ad in published(effects)] == [2]
+    assert registry.get(ME.account) == Verified(published(effects)[0])
+
+
+def test_a_changed_offer_is_durable_with_its_seq_before_it_leaves() -> None:
+    registry = started_registry()
+    effects = registry.step(OfferChanged(SPACIOUS), NOW)
+    (ad,) = published(effects)
+    assert effects[:2] == [
+        Persist(
+            (
+                Put(Table.OFFER, OFFER_KEY, encode(SPACIOUS)),
+                Put(Table.OFFER, SEQ_KEY, number_key(2)),
+            )
+        ),
+        PublishAd(Verified(ad)),
+    ]
+    assert (ad.accepting, ad.resources) == (True, SPACIOUS.resources)
+    assert registry.offer == SPACIOUS
+
+
+@given(st.lists(st.sampled_from(["offer", "renew", "restart", "crash"]), max_size=30))
+def test_no_restart_uses_a_seq_twice(happenings: list[str]) -> None:
+    rows: dict[bytes, bytes] = {}
+    seen: list[int] = []
+    now_ms = NOW
+    registry = new_registry()
+
+    def carry_out(effects: list[RegistryEffect], *, crash: bool = False) -> None:
+        for effect in effects:
+            if isinstance(effect, PublishAd):
+                if crash:
+                    return
+                seen.append(effect.ad.value.seq)
+            elif isinstance(effect, Persist):
+                rows.update({put.key: put.value for put in effect.writes if isinstance(put, Put)})
+
+    carry_out(registry.step(AddressesKnown(()), now_ms))
+    for happening in happenings:
+        now_ms = Millis(now_ms + 10_000)
+        if happening == "restart":
+            registry = new_registry()
+            registry.step(Restored(tuple(rows.items())), now_ms)
+            carry_out(registry.step(AddressesKnown(()), now_ms))
+        elif happening == "offer":
+            carry_out(registry.step(OfferChanged(SPACIOUS), now_ms))
+        else:
+            carry_out(registry.step(TimerFired(RENEW_TIMER), now_ms), crash=happening == "crash")
+    assert seen == sorted(set(seen))
+
+
+def test_a_restart_goes_on_with_the_offer() -> None:
+    registry = new_registry()
+    rows = ((OFFER_KEY, encode(SPACIOUS)), (SEQ_KEY, number_key(41)), (b"other", b""))
+    assert registry.step(Restored(rows), NOW) == []
+    (ad,) = published(registry.step(AddressesKnown(()), NOW))
+    assert (ad.seq, ad.accepting) == (42, True)
+
+
+def test_a_damaged_row_of_our_own_disk_is_an_error() -> None:
+    with pytest.raises(Malformed):
+        new_registry().step(Restored(((OFFER_KEY, b"rubbish"),)), NOW)
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        Offer(ttl_s=29),
+        Offer(ttl_s=AD_TTL_S_MAX + 1),
+        Offer(region="x" * 65),
+        Offer(blob_bytes_max=2**70),
+        Offer(resources=Resources(storage_bytes_total=1, storage_bytes_free=2)),
+    ],
+)
+def test_an_offer_out_of_bounds_is_refused(offer: Offer) -> None:
+    registry = started_registry()
+    (effect,) = registry.step(OfferChanged(offer), NOW)
+    assert isinstance(effect, Rejected)
+    assert effect.reason is Reason.OUT_OF_BOUNDS
+    assert registry.offer == Offer()
+
+
+def test_an_offer_that_changes_too_often_is_refused_for_a_while() -> None:
+    registry = started_registry(RegistryParameters(offer_burst_max=2))
+    assert published(registry.step(OfferChanged(SPACIOUS), NOW))
+    assert published(registry.step(OfferChanged(SPACIOUS), NOW))
+    (effect,) = registry.step(OfferChanged(Offer()), NOW)
+    assert isinstance(effect, Rejected)
+    assert effect.reason is Reason.TOO_MANY
+    assert registry.offer == SPACIOUS
+    assert published(registry.step(OfferChanged(Offer()), Millis(NOW + 4_000)))
+
+
+def test_others_take_every_ad_of_an_operator_who_changes_as_often_as_allowed() -> None:
+    registry, other = started_registry(), new_registry(key=OTHERS[0])
+    verdicts = set()
+    for second in range(120):
+        now_ms = Millis(NOW + 1_000 * second)
+        for ad in published(registry.step(OfferChanged(SPACIOUS), now_ms)):
+            verdicts.add(hear(other, Verified(ad), now_ms)[0])
+    assert verdicts == {Judge(Verdict.ACCEPT)}
+
+
+def test_measured_space_bounds_what_is_offered() -> None:
+    registry = new_registry()
+    registry.step(SpaceMeasured(7 * MIB), NOW)
+    (ad,) = published(registry.step(OfferChanged(SPACIOUS), NOW))
+    assert ad.resources.storage_bytes_free == 7 * MIB
+    registry.step(SpaceMeasured(700 * MIB), NOW)
+    (ad,) = published(registry.step(TimerFired(RENEW_TIMER), NOW))
+    assert ad.resources.storage_bytes_free == 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "worth_an_ad"), [(95, False), (94, True), (100, False), (0, True)]
+)
+def test_space_is_advertised_anew_when_a_twentieth_of_it_changed(
+    free_mib: int, worth_an_ad: bool
+) -> None:
+    registry = new_registry()
+    registry.step(OfferChanged(SPACIOUS), NOW)
+    effects = registry.step(SpaceMeasured(free_mib * MIB), Millis(NOW + 60_000))
+    assert len(published(effects)) == worth_an_ad
+
+
+def test_changes_wait_for_the_gap_since_the_last_ad() -> None:
+    registry = new_registry()
+    registry.step(OfferChanged(SPACIOUS), NOW)
+    soon = SetTimer(RENEW_TIMER, Millis(NOW + 10_000))
+    assert registry.step(SpaceMeasured(0), Millis(NOW + 1)) == [soon]
+    assert registry.step(SpaceMeasured(50 * MIB), Millis(NOW + 2)) == []
+    (ad,) = published(registry.step(TimerFired(RENEW_TIMER), Millis(NOW + 10_000)))
+    assert ad.resources.storage_bytes_free == 50 * MIB
+
+
+def test_the_first_space_of_a_small_offer_is_worth_an_ad() -> None:
+    registry = new_registry()
+    offer = msgspec.structs.replace(
+        SPACIOUS, resources=Resources(storage_bytes_total=100 * MIB, storage_bytes_free=0)
+    )
+    registry.step(OfferChanged(offer), NOW)
+    (ad,) = published(registry.step(SpaceMeasured(1), Millis(NOW + 60_000)))
+    assert ad.resources.storage_bytes_free == 1
+
+
+def test_new_addresses_are_advertised_and_known_ones_are_not() -> None:
+    registry = started_registry()
+    later = Millis(NOW + 10_000)
+    assert registry.step(AddressesKnown(("/ip4/127.0.0.1/tcp/1",)), later) == []
+    (ad,) = published(registry.step(AddressesKnown(("/ip4/127.0.0.1/tcp/9",)), later))
+    assert ad.addrs == ("/ip4/127.0.0.1/tcp/9",)
+
+
+def test_an_unknown_timer_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no timer"):
+        new_registry().step(TimerFired("sync/poll"), NOW)
+
+
+# ---- a lost disk, or a key that runs twice ----------------------------------------------------
+
+
+def test_a_node_that_lost_its_disk_goes_on_above_what_others_saw() -> None:
+    registry = started_registry()
+    later = Millis(NOW + 10_000)
+    effects = hear(registry, make_ad(ME, seq=7), later)
+    assert effects[:2] == [
+        Judge(Verdict.IGNORE, Reason.OUTDATED),
+        Persist((Put(Table.OFFER, SEQ_KEY, number_key(7)),)),
+    ]
+    assert [ad.seq for ad in published(effects)] == [8]
+
+
+def test_an_echo_of_our_own_ads_is_ignored() -> None:
+    registry = started_registry()
+    own = registry.get(ME.account)
+    assert own is not None
+    outdated = [Judge(Verdict.IGNORE, Reason.OUTDATED)]
+    assert hear(registry, own) == outdated
+    restarted = new_registry()
+    restarted.step(Restored(((SEQ_KEY, number_key(5)),)), NOW)
+    assert hear(restarted, make_ad(ME, seq=5)) == outdated
+    assert hear(restarted, make_ad(ME, seq=4)) == outdated
+
+
+def test_before_the_start_a_greater_seq_of_ours_is_noted_and_nothing_published() -> None:
+    registry = new_registry()
+    assert hear(registry, make_ad(ME, seq=7)) == [
+        Judge(Verdict.IGNORE, Reason.OUTDATED),
+        Persist((Put(Table.OFFER, SEQ_KEY, number_key(7)),)),
+    ]
+    assert [ad.seq for ad in published(registry.step(AddressesKnown(()), NOW))] == [8]
+
+
+# ---- neighbours -----------------------------------------------------------------------------
+
+
+def connect(registry: Registry, key: Key, now_ms: int = NOW) -> list[RegistryEffect]:
+    return registry.step(PeerConnected(key.peer, outbound=True, address=""), Millis(now_ms))
+
+
+def test_an_ad_published_to_nobody_is_repeated_after_the_first_connection() -> None:
+    registry = started_registry()
+    effects = connect(registry, OTHERS[0], NOW + 100)
+    at_ms = timers(effects)[RENEW_TIMER]
+    assert NOW + 1_100 <= at_ms <= NOW + 2_100
+    assert effects == [AskAds(OTHERS[0].peer, b"", 64), SetTimer(RENEW_TIMER, Millis(at_ms))]
+    assert connect(registry, OTHERS[1], NOW + 200) == [AskAds(OTHERS[1].peer, b"", 64)]
+    registry.step(TimerFired(RENEW_TIMER), Millis(at_ms))
+    assert timers(connect(registry, OTHERS[2], at_ms + 1)) == {}
+
+
+def test_only_the_first_neighbours_are_asked_until_the_node_was_alone_again() -> None:
+    registry = started_registry(RegistryParameters(asks_max=2))
+    asked = [
+        key.peer for key in OTHERS if any(isinstance(e, AskAds) for e in connect(registry, key))
+    ]
+    assert asked == [OTHERS[0].peer, OTHERS[1].peer]
+    for key in OTHERS:
+        registry.step(PeerDisconnected(key.peer), NOW)
+    assert AskAds(OTHERS[5].peer, b"", 64) in connect(registry, OTHERS[5])
+
+
+def test_pages_are_asked_for_while_they_are_full_and_rise() -> None:
+    registry = started_registry(RegistryParameters(page_max=2))
+    peer = OTHERS[5].peer
+    connect(registry, OTHERS[5])
+    ads = [make_ad(key) for key in OTHERS[:5]]
+    effects = registry.step(AdsReceived(peer, tuple(ads[:2])), NOW)
+    assert effects == [
+        AdLearned(OTHERS[0].account, 1, ads[0].value.addrs),
+        AdLearned(OTHERS[1].account, 1, ads[1].value.addrs),
+        AskAds(peer, OTHERS[1].account, 2),
+    ]
+    assert registry.step(AdsReceived(peer, tuple(ads[:2])), NOW) == []
+    assert registry.step(AdsReceived(peer, tuple(ads[2:4])), NOW) == []
+    assert len(registry.ads()) == 3
+
+
+def test_a_short_page_is_the_last_and_pages_are_fewer_than_can_be_kept() -> None:
+    registry = started_registry(RegistryParameters(page_max=2, ads_max=4))
+    peer = OTHERS[5].peer
+    connect(registry, OTHERS[5])
+    ads = [make_ad(key) for key in OTHERS[:5]]
+    asks = [
+        effect
+        for start in (0, 2, 4)
+        for effect in registry.step(AdsReceived(peer, tuple(ads[start : start + 2])), NOW)
+        if isinstance(effect, AskAds)
+    ]
+    assert asks == [AskAds(peer, OTHERS[1].account, 2)]
+
+
+def test_two_registries_converge_by_pages() -> None:
+    parameters = RegistryParameters(page_max=2)
+    full, empty = new_registry(parameters), new_registry(parameters)
+    for key in OTHERS:
+        hear(full, make_ad(key))
+    queue: list[RegistryInput] = [PeerConnected(OTHERS[0].peer, outbound=True, address="")]
+    while queue:
+        for effect in empty.step(queue.pop(), NOW):
+            if isinstance(effect, AskAds):
+                page = tuple(Verified(ad) for ad in full.page(effect.after, effect.count))
+                queue.append(AdsReceived(effect.peer, page))
+    assert empty.ads() == full.ads()
+    assert full.page(OTHERS[4].account, 9) == (full.ads()[5].value,)
