@@ -12,7 +12,7 @@ the inbox, whose bound is the back-pressure on peers.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, assert_never
 
@@ -74,6 +74,9 @@ EVENTS_MAX: Final = 1_000
 """Events that a slow watcher may lag behind before it misses some."""
 
 
+StreamHandler = Callable[[MessageStream], Awaitable[None]]
+
+
 class Driver:
     """Runs one replica over a store and a transport. It is the transport's handler."""
 
@@ -101,7 +104,8 @@ class Driver:
         self._next_asked = 1
         self._watchers: list[trio.MemorySendChannel[Event]] = []
         self._nursery: trio.Nursery | None = None
-        self.streams: dict[str, Callable[[MessageStream], object]] = {}
+        self.streams: dict[str, StreamHandler] = {}
+        """Who serves the message streams of a protocol."""
 
     # ---- the loop ----------------------------------------------------------------------------
 
@@ -331,4 +335,4 @@ class Driver:
     async def stream_opened(self, protocol: str, stream: MessageStream) -> None:
         handler = self.streams.get(protocol)
         if handler is not None:
-            await handler(stream)  # type: ignore[misc]
+            await handler(stream)

@@ -8,13 +8,14 @@
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
+from p2p.model.blob import BLOB_PROTOCOL
 from p2p.model.parameters import Genesis
 from p2p.model.persistence import Put, Table
 from p2p.model.rejection import Rejected
@@ -22,6 +23,7 @@ from p2p.model.requests import PeerRecord
 from p2p.network import open_transport
 from p2p.network.port import Transport
 from p2p.node.addresses import announced_addresses
+from p2p.node.blobs.provider import BlobProvider
 from p2p.node.clock import SteadyClock
 from p2p.node.config import Config
 from p2p.node.driver import Driver
@@ -36,6 +38,7 @@ from p2p.protocol.gossip import GossipParameters
 from p2p.protocol.interface import ChangeOffer, Command, Event, SpaceMeasured, Started
 from p2p.protocol.membership.interface import MembershipParameters
 from p2p.protocol.replica import NodeParameters, Replica
+from p2p.storage.blobs import BlobFiles
 from p2p.storage.port import Store
 from p2p.storage.saved import read_saved
 from p2p.storage.sqlite import SqliteStore
@@ -46,8 +49,16 @@ CHAIN_KEY: Final = b"chain_id"
 SPACE_INTERVAL_S: Final = 10.0
 """Between two looks at the free room for blobs."""
 
-Service = Callable[..., Awaitable[object]]
-"""`async def service(node: NodePort, *, task_status)`: runs beside the node until cancelled."""
+
+class Service(Protocol):
+    """Something that runs beside the node until cancelled."""
+
+    async def __call__(
+        self,
+        node: NodePort,
+        *,
+        task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+    ) -> None: ...
 
 
 class Node:
@@ -75,6 +86,8 @@ class Node:
             seed=secrets.token_bytes(32),
         )
         self._key = key
+        self.files = BlobFiles(home.blobs_path, capacity_bytes=int(config.storage.capacity))
+        self.provider = BlobProvider(self, self.files)
         self.driver = Driver(
             replica=self.replica,
             store=self.store,
@@ -82,6 +95,7 @@ class Node:
             verifier=self.verifier,
             clock=self._clock,
         )
+        self.driver.streams[BLOB_PROTOCOL] = self.provider.serve
 
     def now_ms(self) -> Millis:
         """Unix time by this node's clock."""
@@ -108,6 +122,7 @@ class Node:
             )
             log.info("%s listens on %s", peer_text(self._key.peer), ", ".join(addresses))
             nursery.start_soon(self.driver.run, Started(addresses))
+            nursery.start_soon(self.provider.run)
             nursery.start_soon(self._offer)
             for service in services:
                 await nursery.start(service, self)
@@ -122,7 +137,7 @@ class Node:
             if isinstance(outcome, Rejected):
                 log.warning("the configured offer %s", outcome.reason.value)
         while True:
-            self.driver.put(SpaceMeasured(self.free_bytes()))
+            self.driver.put(SpaceMeasured(self.files.free_bytes()))
             await trio.sleep(SPACE_INTERVAL_S)
 
 
