@@ -111,7 +111,7 @@ class LazyGossip:
     # ---- the heartbeat
 
     def emit(self, mesh: Mesh) -> None:
-        """Offer each topic's recent messages to some peers outside its mesh."""
+        """Offer each topic's recent messages to some peers, outside its mesh if possible."""
         # gossipsub v1.0: gossip emission, for each topic in mesh + fanout
         for topic in mesh.topics():
             self._emit_topic(topic, mesh.links(topic).keys())
@@ -125,14 +125,19 @@ class LazyGossip:
         if not ids:
             return
         score, threshold = self._neighbours.score, self._parameters.gossip_threshold
-        others = [
-            neighbour
-            for peer, neighbour in self._neighbours.of_topic(topic).items()
-            if peer not in inside and score(peer) >= threshold
-        ]
+        others: list[Neighbour] = []
+        members: list[Neighbour] = []
+        for peer, neighbour in self._neighbours.of_topic(topic).items():
+            if score(peer) >= threshold:
+                (members if peer in inside else others).append(neighbour)
         # gossipsub v1.1: adaptive gossip dissemination
         share = len(others) * self._parameters.gossip_percent // 100
-        for neighbour in self._neighbours.draw(others, max(self._parameters.degree_lazy, share)):
+        count = max(self._parameters.degree_lazy, share)
+        chosen = self._neighbours.draw(others, count)
+        # Beyond the specification: where few are outside, the mesh hears offers too. Else a small
+        # network, which is all mesh, could not repair what a full queue dropped.
+        chosen = chosen + self._neighbours.draw(members, count - len(chosen))
+        for neighbour in chosen:
             offered = self._draw_ids(ids)
             self._counters.ihave_sent += len(offered)
             neighbour.outbox.add_ihave(topic, tuple(offered))

@@ -74,10 +74,6 @@ class Neighbours:
         """The peers that subscribe to a topic."""
         return self._by_topic.get(topic, _NOBODY)
 
-    def topics(self) -> Iterable[str]:
-        """Topics that any peer subscribes to."""
-        return self._by_topic.keys()
-
     def connect(self, peer: PeerId, *, outbound: bool) -> Neighbour | None:
         """Take a new peer in; None when it is known already or there are too many."""
         if peer in self._connected or len(self._connected) >= self._parameters.peers_max:
