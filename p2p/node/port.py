@@ -7,6 +7,7 @@ from typing import Protocol
 
 from p2p.model.parameters import Genesis
 from p2p.network.port import Transport
+from p2p.node.blobs.consumer import BlobConsumer
 from p2p.node.config import Config
 from p2p.node.verifier import Verifier
 from p2p.primitives.units import AccountId, Digest, Millis
@@ -46,6 +47,10 @@ class NodePort(Protocol):
     @property
     def replica(self) -> Replica:
         """To read: `state`, `registry`, `channels`, `membership`. Only the driver steps it."""
+
+    @property
+    def blobs(self) -> BlobConsumer:
+        """Adds, gets and lists this node's own blobs."""
 
     def now_ms(self) -> Millis:
         """Unix time by this node's clock."""
