@@ -25,6 +25,8 @@ from p2p.primitives.signing import SignedKind, Signer
 from p2p.primitives.units import MIB, Amount, Digest, div_ceil
 
 AD_TTL_S_MAX: Final = 24 * 3600
+TtlField = Annotated[int, Meta(ge=1, le=AD_TTL_S_MAX)]
+"""Seconds that an ad stands unless it is renewed."""
 
 
 class Resources(Value, frozen=True):
@@ -59,7 +61,7 @@ class CapacityAd(Value, frozen=True, tag="ad"):
     provider: AccountField
     seq: CountField
     issued_ms: MomentField
-    ttl_s: Annotated[int, Meta(ge=1, le=AD_TTL_S_MAX)]
+    ttl_s: TtlField
     addrs: Annotated[tuple[AddressText, ...], Meta(max_length=8)]
     services: Annotated[tuple[NameText, ...], Meta(max_length=8)]
     region: NameText

@@ -12,7 +12,10 @@ from p2p.primitives.units import Millis, PeerId
 
 
 class SetTimer(msgspec.Struct, frozen=True):
-    """Fire once at a moment; replaces the timer of the same key. Keys start with the machine's name."""
+    """Fire once at a moment; replaces the timer of the same key.
+
+    Keys start with the machine's name.
+    """
 
     key: str
     at_ms: Millis

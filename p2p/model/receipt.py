@@ -56,15 +56,11 @@ class ServiceReceipt(Value, frozen=True, tag="receipt"):
 
 def sign_as_consumer(receipt: ServiceReceipt, signer: Signer) -> ServiceReceipt:
     """The receipt with the consumer's signature."""
-    signature = signer.sign(
-        SignedKind.RECEIPT_CONSUMER, receipt.chain_id, receipt.consumer_body()
-    )
+    signature = signer.sign(SignedKind.RECEIPT_CONSUMER, receipt.chain_id, receipt.consumer_body())
     return msgspec.structs.replace(receipt, consumer_signature=signature)
 
 
 def sign_as_provider(receipt: ServiceReceipt, signer: Signer) -> ServiceReceipt:
     """The receipt with the provider's signature over the consumer's."""
-    signature = signer.sign(
-        SignedKind.RECEIPT_PROVIDER, receipt.chain_id, receipt.provider_body()
-    )
+    signature = signer.sign(SignedKind.RECEIPT_PROVIDER, receipt.chain_id, receipt.provider_body())
     return msgspec.structs.replace(receipt, provider_signature=signature)

@@ -14,7 +14,6 @@ import msgspec
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[object, msgspec.msgpack.Decoder[object]] = {}
 
 
 class Malformed(ValueError):

@@ -1,0 +1,75 @@
+"""Genesis and parameters."""
+
+import msgspec
+import pytest
+
+from p2p.model.parameters import (
+    Genesis,
+    GenesisAccount,
+    Parameters,
+    timeout_ms,
+    with_overrides,
+)
+from p2p.primitives.codec import encode
+from p2p.primitives.digests import digest
+from p2p.primitives.units import AccountId, Amount, Millis
+
+ONE, TWO = AccountId(b"\x01" * 32), AccountId(b"\x02" * 32)
+
+
+def genesis() -> Genesis:
+    accounts = (GenesisAccount(ONE, Amount(5)), GenesisAccount(TWO, Amount(0), Amount(7)))
+    return Genesis("net", Millis(1), Parameters(), accounts)
+
+
+def test_a_chain_is_named_by_all_of_its_genesis() -> None:
+    start = genesis()
+    others = [
+        msgspec.structs.replace(start, name="net2"),
+        msgspec.structs.replace(start, time_ms=Millis(2)),
+        msgspec.structs.replace(start, accounts=start.accounts[:1]),
+        *(
+            msgspec.structs.replace(
+                start, parameters=with_overrides(start.parameters, {field.name: 4_097})
+            )
+            for field in msgspec.structs.fields(Parameters)
+            if field.name != "validators_max"
+        ),
+    ]
+    names = {other.chain_id for other in others}
+    assert start.chain_id == digest(encode(start))
+    assert len(names) == len(others)
+    assert start.chain_id not in names
+
+
+def test_accounts_with_a_bond_are_validators() -> None:
+    assert genesis().validators == (GenesisAccount(TWO, Amount(0), Amount(7)),)
+
+
+def test_timeouts_grow_by_round() -> None:
+    parameters = with_overrides(Parameters(), {"timeout_delta_ms": 250})
+    assert [timeout_ms(Millis(1_000), round_, parameters) for round_ in (0, 1, 4)] == [
+        1_000,
+        1_250,
+        2_000,
+    ]
+
+
+def test_overrides_replace_what_they_name() -> None:
+    changed = with_overrides(Parameters(), {"epoch_ms": 7, "fee_rate": 0})
+    assert changed == msgspec.structs.replace(Parameters(), epoch_ms=Millis(7), fee_rate=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"epoch": 1}, "unknown parameter 'epoch'; known: block_bytes_max, bonus_rate"),
+        ({"fee_rate": 10_001}, "bad parameter: .*<= 10000.*"),
+        ({"validators_max": 0}, "bad parameter: .*>= 1.*"),
+        ({"epoch_ms": "soon"}, "bad parameter: .*int.*str.*"),
+        ({"epoch_ms": 1.5}, "bad parameter: .*int.*float.*"),
+    ],
+)
+def test_a_bad_override_is_told_in_a_sentence(overrides: dict[str, int], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        with_overrides(Parameters(), overrides)
