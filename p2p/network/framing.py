@@ -5,7 +5,8 @@ Reads are buffered and keep their place, so a cancelled read loses nothing.
 
 from typing import Final
 
-from p2p.network.yamux import MuxedStream, MuxerError
+from p2p.network.yamux_frames import MuxerError
+from p2p.network.yamux_stream import MuxedStream
 
 VARINT_BYTES_MAX: Final = 9
 """The multiformats bound of an unsigned varint: 63 bits."""

@@ -14,7 +14,7 @@ from p2p.network.limits import TransportLimits
 from p2p.network.links import Link, Peer, tell
 from p2p.network.multistream import NotSupported
 from p2p.network.port import TransportHandler
-from p2p.network.yamux import MuxerError
+from p2p.network.yamux_frames import MuxerError
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from p2p.network import multistream
 from p2p.network.wire import WireConnection
-from p2p.network.yamux import MuxerError
+from p2p.network.yamux_frames import MuxerError
 from p2p.primitives.keys import Key
 from p2p.primitives.units import PeerId
 

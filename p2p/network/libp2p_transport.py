@@ -44,7 +44,9 @@ from p2p.network.wire import (
     multiaddr_text,
 )
 from p2p.network.wires import TcpWires, Wires
-from p2p.network.yamux import Memory, MuxedStream, Muxer, MuxerError
+from p2p.network.yamux import Memory, Muxer
+from p2p.network.yamux_frames import MuxerError
+from p2p.network.yamux_stream import MuxedStream
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.units import PeerId
 
@@ -266,7 +268,8 @@ class Libp2pTransport:
         if self._running is None or not self._running.peers.has_room(Direction.OUTBOUND):
             raise TransportError("no room for another connection")
         stream = await self._wires.dial(peer, address.host, address.port)
-        wire = WireConnection(stream, initiator=True)
+        dialed = (address.host, address.port) if address.kind in ("ip4", "ip6") else None
+        wire = WireConnection(stream, initiator=True, dialed=dialed)
         try:
             session = await self._upgrader.outbound(wire, peer)
             self._adopt(wire, session, peer, Direction.OUTBOUND)

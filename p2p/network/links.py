@@ -21,7 +21,8 @@ from p2p.network.framing import FramedStream
 from p2p.network.limits import TransportLimits
 from p2p.network.port import Direction, TransportHandler
 from p2p.network.wire import WireConnection
-from p2p.network.yamux import Muxer, MuxerError
+from p2p.network.yamux import Muxer
+from p2p.network.yamux_frames import MuxerError
 from p2p.primitives.units import PeerId
 
 logger = logging.getLogger(__name__)

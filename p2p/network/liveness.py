@@ -12,7 +12,7 @@ import trio
 from p2p.network.framing import FramedStream
 from p2p.network.limits import TransportLimits
 from p2p.network.links import Link
-from p2p.network.yamux import MuxerError
+from p2p.network.yamux_frames import MuxerError
 
 PROTOCOL: Final = "/ipfs/ping/1.0.0"
 PING_BYTES: Final = 32

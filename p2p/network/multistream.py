@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Container
 from typing import Final
 
 from p2p.network.framing import FramedStream, FrameTooLarge, encode_varint
-from p2p.network.yamux import MuxerError
+from p2p.network.yamux_frames import MuxerError
 
 HEADER: Final = b"/multistream/1.0.0"
 REFUSED: Final = b"na"

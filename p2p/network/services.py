@@ -15,7 +15,8 @@ from p2p.network.limits import TransportLimits
 from p2p.network.links import Link, Peer
 from p2p.network.port import TransportHandler
 from p2p.network.streams import PeerStream
-from p2p.network.yamux import MuxedStream, MuxerError
+from p2p.network.yamux_frames import MuxerError
+from p2p.network.yamux_stream import MuxedStream
 from p2p.primitives.units import PeerId
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import trio
 
 from p2p.network.framing import FramedStream
 from p2p.network.port import StreamClosed
-from p2p.network.yamux import MuxerError
+from p2p.network.yamux_frames import MuxerError
 from p2p.primitives.units import PeerId
 
 

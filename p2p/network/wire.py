@@ -47,9 +47,15 @@ class WireConnection(IRawConnection):
     (io/msgio.py:22), which would be two system calls for each Noise message.
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, initiator: bool) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        initiator: bool,
+        dialed: tuple[str, int] | None = None,
+    ) -> None:
         self.is_initiator = initiator
-        self.remote = _endpoint_of(stream)
+        self.remote = _endpoint_of(stream) or dialed
         self._stream = stream
         self._buffer = bytearray()
 

@@ -20,7 +20,6 @@ gives up after 5 s (:273), and lets a cancelled writer leave half a frame behind
 Source: hashicorp/yamux spec.md.
 """
 
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -28,42 +27,34 @@ from typing import Final, Protocol
 import trio
 
 from p2p.network.limits import TransportLimits
-from p2p.primitives.units import KIB, MIB
+from p2p.network.yamux_frames import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    NOISE_PLAINTEXT_BYTES_MAX,
+    OUTBOX_BYTES_HIGH,
+    PING,
+    RST,
+    SEND_WINDOW_MAX,
+    SYN,
+    WINDOW_UPDATE,
+    MuxerError,
+)
+from p2p.network.yamux_stream import MuxedStream
+from p2p.primitives.units import MIB
 
-DATA: Final = 0
-WINDOW_UPDATE: Final = 1
-PING: Final = 2
-GO_AWAY: Final = 3
-SYN: Final = 1
-ACK: Final = 2
-FIN: Final = 4
-RST: Final = 8
-
-HEADER: Final = struct.Struct("!BBHII")
-WINDOW_BYTES: Final = 256 * KIB
-"""The window both ends start with; fixed by the specification."""
-NOISE_PLAINTEXT_BYTES_MAX: Final = 65535 - 16
-"""One Noise message: a larger write would be cut in a full and a tiny one."""
-FRAME_BYTES_MAX: Final = NOISE_PLAINTEXT_BYTES_MAX - HEADER.size
-OUTBOX_BYTES_HIGH: Final = 128 * KIB
-"""Writers of data wait above it: two full frames keep the socket busy, and gossip waits behind
-no more than that when a blob is on its way."""
 OUTBOX_BYTES_MAX: Final = 1 * MIB
 """Answers to a peer that reads nothing; beyond it the peer is dropped."""
-SEND_WINDOW_MAX: Final = 2**31
 REFUSED_MAX: Final = 256
 """Streams refused within `REFUSED_SPAN_S` before a peer counts as flooding."""
 REFUSED_SPAN_S: Final = 10.0
 LINGER_S: Final = 10.0
 """How long a stream that we closed waits for the peer's end before it is reset."""
 LINGER_MAX: Final = 64
-RTT_GUESS_S: Final = 0.01
 MESSAGES_PER_TURN: Final = 32
 """Noise messages handled before other tasks get a turn."""
-
-
-class MuxerError(Exception):
-    """The stream or its connection has ended; the text says why."""
 
 
 class Session(Protocol):
@@ -85,181 +76,6 @@ class Memory:
         self.bytes_max = limits.unread_bytes_max
         self.share_bytes = limits.unread_bytes_max // limits.connections_max
         self.used_bytes = 0
-
-
-class MuxedStream:
-    """One stream. `write` and `read_some` wait; `close` and `reset` never do."""
-
-    __slots__ = (
-        "_chunks",
-        "_consumed",
-        "_discarding",
-        "_epoch_s",
-        "_error",
-        "_fin_received",
-        "_fin_sent",
-        "_muxer",
-        "_readers",
-        "_recv_window",
-        "_send_window",
-        "_window",
-        "_writers",
-        "inbound",
-        "stream_id",
-    )
-
-    def __init__(self, muxer: "Muxer", stream_id: int, *, inbound: bool) -> None:
-        self.stream_id = stream_id
-        self.inbound = inbound
-        self._muxer = muxer
-        self._chunks: deque[bytes] = deque()
-        self._window = WINDOW_BYTES
-        self._recv_window = WINDOW_BYTES
-        self._send_window = WINDOW_BYTES
-        self._consumed = 0
-        self._epoch_s = trio.current_time()
-        self._readers = trio.lowlevel.ParkingLot()
-        self._writers = trio.lowlevel.ParkingLot()
-        self._fin_sent = False
-        self._fin_received = False
-        self._discarding = False
-        self._error: str | None = None
-
-    async def read_some(self) -> bytes:
-        """The next bytes, at least one; empty at the peer's end. Raises MuxerError."""
-        while not self._chunks:
-            if self._error is not None:
-                raise MuxerError(self._error)
-            if self._fin_received:
-                return b""
-            await self._readers.park()
-        chunk = self._chunks.popleft()
-        self._muxer.buffer(-len(chunk))
-        self._consumed += len(chunk)
-        if self._consumed * 2 >= self._window:
-            self._return_credit()
-        return chunk
-
-    async def write(self, data: bytes | memoryview) -> None:
-        """Queue all of `data`, as the peer's window and the socket allow. Raises MuxerError."""
-        if self._fin_sent:
-            raise MuxerError("the stream is closed for sending")
-        at, end = 0, len(data)
-        while at < end:
-            await self._wait_sendable()
-            size = min(end - at, self._send_window, FRAME_BYTES_MAX)
-            self._send_window -= size
-            header = HEADER.pack(0, DATA, 0, self.stream_id, size)
-            self._muxer.enqueue(b"".join((header, data[at : at + size])))
-            at += size
-
-    async def _wait_sendable(self) -> None:
-        muxer = self._muxer
-        while True:
-            if self._error is not None:
-                raise MuxerError(self._error)
-            if self._send_window <= 0:
-                lot = self._writers
-            elif muxer.outbox_bytes >= OUTBOX_BYTES_HIGH:
-                lot = muxer.room
-            else:
-                return
-            with trio.move_on_after(muxer.limits.stream_stall_s) as scope:
-                await lot.park()
-            if scope.cancelled_caught:
-                self.reset()
-                raise MuxerError("the peer stopped reading")
-
-    def close(self) -> None:
-        """Say that nothing more follows and drop what still arrives."""
-        self.finish()
-        self._discard()
-        if self._error is None and not self._fin_received:
-            self._muxer.linger(self)
-
-    def finish(self) -> None:
-        """Say that nothing more follows; reading goes on."""
-        if self._fin_sent or self._error is not None:
-            return
-        self._fin_sent = True
-        self._muxer.enqueue_control(WINDOW_UPDATE, FIN, self.stream_id, 0)
-        if self._fin_received:
-            self._muxer.forget(self)
-
-    def reset(self) -> None:
-        """Abandon the stream in both directions."""
-        if self._error is None and not (self._fin_sent and self._fin_received):
-            self._muxer.enqueue_control(WINDOW_UPDATE, RST, self.stream_id, 0)
-        self._discard()
-        self.fail("the stream was reset")
-
-    def release(self) -> None:
-        """Give an inbound stream's slot back: its handler has finished."""
-        if self._error is None and not self._discarding:
-            self.close()
-        self._discard()
-        self._muxer.release_inbound()
-
-    # What the muxer calls.
-
-    def receive(self, chunk: bytes) -> None:
-        """Take bytes that the window allowed."""
-        if self._discarding:
-            return
-        self._chunks.append(chunk)
-        self._muxer.buffer(len(chunk))
-        self._readers.unpark_all()
-
-    def reserve(self, size: int) -> bool:
-        """Take `size` bytes from the receive window, if it has them."""
-        if size > self._recv_window:
-            return False
-        self._recv_window -= size
-        return True
-
-    def grant(self, size: int) -> None:
-        """The peer allows `size` more bytes."""
-        self._send_window = min(self._send_window + size, SEND_WINDOW_MAX)
-        self._writers.unpark_all()
-
-    def receive_fin(self) -> None:
-        self._fin_received = True
-        self._readers.unpark_all()
-        if self._fin_sent:
-            self._muxer.forget(self)
-
-    def fail(self, reason: str) -> None:
-        """End the stream; what was received before can still be read."""
-        if self._error is None:
-            self._error = reason
-        self._muxer.forget(self)
-        self._readers.unpark_all()
-        self._writers.unpark_all()
-        self._muxer.room.unpark_all()
-
-    @property
-    def window_extra(self) -> int:
-        """How much the window has grown beyond the standard one."""
-        return self._window - WINDOW_BYTES
-
-    def _discard(self) -> None:
-        self._discarding = True
-        self._muxer.buffer(-sum(map(len, self._chunks)))
-        self._chunks.clear()
-
-    def _return_credit(self) -> None:
-        if self._fin_received or self._error is not None:
-            return
-        now_s = trio.current_time()
-        grown = 0
-        if now_s - self._epoch_s < 2 * max(self._muxer.rtt_s, RTT_GUESS_S):
-            grown = self._muxer.grow_window(self._window)
-            self._window += grown
-        self._epoch_s = now_s
-        increment = self._consumed + grown
-        self._consumed = 0
-        self._recv_window += increment
-        self._muxer.enqueue_control(WINDOW_UPDATE, 0, self.stream_id, increment)
 
 
 class Muxer:

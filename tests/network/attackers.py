@@ -11,12 +11,11 @@ from libp2p.crypto.x25519 import X25519PrivateKey
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import Transport
 
-from p2p.network import yamux
 from p2p.network.framing import encode_varint
 from p2p.network.multistream import HEADER, encode_token, read_token_exactly
 from p2p.network.wire import WireConnection
 from p2p.network.wires import TcpWires
-from p2p.network.yamux import ACK, DATA, PING, RST, SYN, WINDOW_UPDATE
+from p2p.network.yamux_frames import ACK, DATA, PING, RST, SYN, WINDOW_UPDATE
 from p2p.primitives.units import PeerId
 from tests.network.nodes import DEADLINE_S, Node, key_of
 
@@ -101,6 +100,3 @@ async def attacking(
         yield Attacker(name, wire, session)
     finally:
         await wire.close()
-
-
-WINDOW_BYTES = yamux.WINDOW_BYTES

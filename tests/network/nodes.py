@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from p2p.network import TransportLimits, open_transport
+from p2p.network import TransportLimits, Wires, open_transport
 from p2p.network.port import Direction, MessageStream, StreamClosed, Transport
 from p2p.primitives.keys import Key
 from p2p.primitives.units import MIB, PeerId
@@ -92,10 +92,10 @@ class Recorder:
 class Node:
     """A running transport, its handler, and a way to stop it."""
 
-    def __init__(self, name: str, limits: TransportLimits) -> None:
+    def __init__(self, name: str, limits: TransportLimits, wires: Wires | None) -> None:
         self.key = key_of(name)
         self.heard = Recorder()
-        self.transport: Transport = open_transport(self.key, LOOPBACK, limits)
+        self.transport: Transport = open_transport(self.key, LOOPBACK, limits, wires=wires)
         self.scope = trio.CancelScope()
 
     @property
@@ -132,10 +132,10 @@ class Node:
 
 @asynccontextmanager
 async def running(
-    *names: str, limits: TransportLimits | None = None
+    *names: str, limits: TransportLimits | None = None, wires: Wires | None = None
 ) -> AsyncIterator[tuple[Node, ...]]:
     """Transports that listen, and stop when the block ends."""
-    nodes = tuple(Node(name, limits or TransportLimits()) for name in names)
+    nodes = tuple(Node(name, limits or TransportLimits(), wires) for name in names)
     async with trio.open_nursery() as nursery:
         for node in nodes:
             await nursery.start(node.run)

@@ -13,9 +13,9 @@ from p2p.network.framing import encode_varint
 from p2p.network.gossip import PROTOCOL as GOSSIP
 from p2p.network.liveness import PROTOCOL as PING_PROTOCOL
 from p2p.network.multistream import HEADER, encode_token
-from p2p.network.yamux import DATA, GO_AWAY, PING, SYN, WINDOW_UPDATE
+from p2p.network.yamux_frames import DATA, GO_AWAY, PING, SYN, WINDOW_BYTES, WINDOW_UPDATE
 from p2p.primitives.units import KIB, MIB, PeerId
-from tests.network.attackers import WINDOW_BYTES, attacking
+from tests.network.attackers import attacking
 from tests.network.nodes import BLOB, SYNC, Node, key_of, running, wait_until
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,8 @@ import trio.testing
 
 from p2p.network import TransportLimits
 from p2p.network.framing import FramedStream
-from p2p.network.yamux import (
+from p2p.network.yamux import Memory, Muxer
+from p2p.network.yamux_frames import (
     DATA,
     FIN,
     HEADER,
@@ -18,11 +19,9 @@ from p2p.network.yamux import (
     SYN,
     WINDOW_BYTES,
     WINDOW_UPDATE,
-    Memory,
-    MuxedStream,
-    Muxer,
     MuxerError,
 )
+from p2p.network.yamux_stream import MuxedStream
 from p2p.primitives.units import KIB, MIB
 from tests.network.nodes import DEADLINE_S, wait_until
 
