@@ -104,6 +104,16 @@ def is_acceptable(manifest: Manifest) -> bool:
     return manifest.chunks <= LEAVES_MAX
 
 
+def chunk_bytes_for(size_bytes: int) -> int | None:
+    """The chunk size that a blob of this size gets, or None when it is too large for any."""
+    chunk_bytes = CHUNK_BYTES
+    while chunk_bytes <= CHUNK_BYTES_MAX:
+        if div_ceil(size_bytes, chunk_bytes) <= LEAVES_MAX:
+            return chunk_bytes
+        chunk_bytes *= 2
+    return None
+
+
 def split_leaves(manifest: Manifest, data: bytes) -> tuple[Digest, ...] | None:
     """The leaves in a raw message, or None where they are not the manifest's."""
     if len(data) != manifest.chunks * DIGEST_BYTES:
@@ -199,6 +209,8 @@ class Opened(Value, frozen=True, tag="opened"):
     window_bytes: WindowField
     receipt: ServiceReceipt | None
     """The newest that the provider holds."""
+    obligations_root: DigestField
+    """Of what the provider holds on this channel in that epoch; where it differs, use another."""
     owed: Owed
     """To be paid for with the first window."""
 
