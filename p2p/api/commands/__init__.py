@@ -1,0 +1,1 @@
+"""Commands of `p2p`, a file for each thing that they are about."""

@@ -1,0 +1,66 @@
+"""`status` and `peers`: what the running node sees."""
+
+import typer
+
+from p2p.api.options import DEFAULT_HOME, HomeOption, JsonOption, client
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands of this file into the command line."""
+    app.command()(status)
+    app.command()(peers)
+
+
+def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Say how the node is."""
+    from p2p.api.render import (
+        count,
+        find,
+        listed,
+        moment,
+        money,
+        number,
+        row_of,
+        show_json,
+        show_pairs,
+        size,
+    )
+
+    found = row_of(client(home).get("/status"))
+    if as_json:
+        show_json(found)
+        return
+    power = number(found.get("validator_power"))
+    lends = size(found.get("storage_bytes_total")) if found.get("accepting") else "nothing (paused)"
+    pairs = [
+        ("peer id", str(found.get("peer_id"))),
+        ("chain", f"{found.get('chain')} ({str(found.get('chain_id'))[:16]})"),
+        ("height", f"{count(found.get('height'))} at {moment(found.get('block_time_ms'))}"),
+        ("peers", count(found.get("peers"))),
+        ("providers known", count(found.get("ads"))),
+        ("validator", f"with power {power:,}" if power else "no"),
+        ("balance", f"{money(found.get('balance'))}, {money(found.get('bonded'))} bonded"),
+        ("lends", lends),
+        ("listens on", listed(find(found, "addresses"))),
+        ("version", f"{found.get('version')}, process {found.get('pid')}"),
+    ]
+    if found.get("halted"):
+        pairs.insert(0, ("HALTED", str(found["halted"])))
+    show_pairs(pairs)
+
+
+def peers(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """List the peers that this node is connected to."""
+    from p2p.api.render import Column, listed, rows_of, show_json, show_table, yes
+
+    rows = rows_of(client(home).get("/peers"))
+    if as_json:
+        show_json(list(rows))
+        return
+    columns = (
+        Column("PEER ID", "peer"),
+        Column("REGION", "region"),
+        Column("VALIDATOR", "validator", yes),
+        Column("ADDRESSES", "addresses", listed),
+    )
+    show_table(rows, columns, empty="no peers: check network.seeds in config.toml")
