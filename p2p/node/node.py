@@ -23,7 +23,7 @@ from p2p.model.requests import PeerRecord
 from p2p.network import open_transport
 from p2p.network.port import Transport
 from p2p.node.addresses import announced_addresses
-from p2p.node.blobs.provider import BlobProvider
+from p2p.node.blobs import BlobConsumer, BlobService
 from p2p.node.clock import SteadyClock
 from p2p.node.config import Config
 from p2p.node.driver import Driver
@@ -87,7 +87,7 @@ class Node:
         )
         self._key = key
         self.files = BlobFiles(home.blobs_path, capacity_bytes=int(config.storage.capacity))
-        self.provider = BlobProvider(self, self.files)
+        self._blob_service = BlobService(self, self.files)
         self.driver = Driver(
             replica=self.replica,
             store=self.store,
@@ -95,7 +95,12 @@ class Node:
             verifier=self.verifier,
             clock=self._clock,
         )
-        self.driver.streams[BLOB_PROTOCOL] = self.provider.serve
+        self.driver.streams[BLOB_PROTOCOL] = self._blob_service.serve
+
+    @property
+    def blobs(self) -> BlobConsumer:
+        """Adds, gets and lists this node's own blobs."""
+        return self._blob_service.consumer
 
     def now_ms(self) -> Millis:
         """Unix time by this node's clock."""
@@ -122,7 +127,7 @@ class Node:
             )
             log.info("%s listens on %s", peer_text(self._key.peer), ", ".join(addresses))
             nursery.start_soon(self.driver.run, Started(addresses))
-            nursery.start_soon(self.provider.run)
+            nursery.start_soon(self._blob_service.run)
             nursery.start_soon(self._offer)
             for service in services:
                 await nursery.start(service, self)
