@@ -89,3 +89,8 @@ class RotatingProposers:
 
     def of(self, round_: Round) -> AccountId:
         return account(self._names[(round_ + 1) % len(self._names)])
+
+
+def text_bytes(digest: Digest) -> bytes:
+    """A block that stands for a value."""
+    return _values[digest].encode()

@@ -65,7 +65,7 @@ from p2p.protocol.consensus.journal import (
 from p2p.protocol.consensus.open_height import TIMER_KEYS, OpenHeight
 from p2p.protocol.consensus.round_machine import RoundState, Step
 from p2p.protocol.consensus.screening import Screening, screen_proposal, screen_vote
-from p2p.protocol.consensus.sign_state import Message, SignGuard
+from p2p.protocol.consensus.sign_state import Message, SignGuard, SignState
 from p2p.protocol.consensus.voice import Voice
 
 _STEPS: Final = {key: step for step, key in TIMER_KEYS.items()}
@@ -118,6 +118,11 @@ class ConsensusDriver:
     def decided(self) -> Decided | None:
         """The decision of the height, once it is taken."""
         return None if self._open is None else self._open.decided
+
+    @property
+    def sign_state(self) -> SignState | None:
+        """What this node last signed, and under which lock."""
+        return self._voice.guard.state
 
     @property
     def restored_height(self) -> Height | None:

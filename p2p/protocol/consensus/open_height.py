@@ -176,8 +176,7 @@ class OpenHeight:
 
     def _apply(self, input_: RoundInput) -> None:
         done = transition(self.machine, input_)
-        if done is None:
-            raise AssertionError(f"{input_} does not apply to {self.machine}")
+        assert done is not None, f"{input_} does not apply to {self.machine}"
         self.machine = done.state
         if done.output is not None:
             self._carry_out(done.output)

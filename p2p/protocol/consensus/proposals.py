@@ -5,7 +5,7 @@ few are kept, since the others may settle on any of them; each new value costs a
 block, so a further value is taken only with a quorum behind it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -67,10 +67,6 @@ class ProposalBook:
     def knows_valid(self, value: Digest) -> bool:
         """Whether any round has a valid proposal of this value."""
         return any(self.has_valid(round_, value) for round_ in self._rounds)
-
-    def rounds(self) -> Iterator[Round]:
-        """The rounds with proposals, in order of arrival."""
-        return iter(self._rounds)
 
     def forget(self, *, below: Round, pinned: Iterable[Round]) -> None:
         """Drop the rounds below a bound that are not pinned."""

@@ -59,9 +59,8 @@ class Voice:
         return said if isinstance(said, Vote) else None
 
     def proposal(self, state: RoundState, propose: Propose) -> Proposal | None:
-        """The signed proposal, or None for silence."""
-        if self._me is None:
-            return None
+        """The signed proposal, or None for silence; asked when it is our turn."""
+        assert self._me is not None, "nobody's turn"
         said = self._say(
             Proposal(
                 chain_id=self._chain_id,
