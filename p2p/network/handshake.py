@@ -1,7 +1,7 @@
 """From a raw connection to an authenticated one: py-libp2p's Noise, then Yamux, and nothing else.
 
 Only `/noise` and `/yamux/1.0.0` are ever agreed on. py-libp2p's default list also accepts
-`/plaintext/2.0.0`, where a peer may claim any identity (libp2p/__init__.py:653).
+`/plaintext/2.0.0`, where a peer may claim any identity (libp2p/__init__.py:662).
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """multistream-select 1.0: agree on the protocol of a connection or a stream.
 
 Our own forty lines, because py-libp2p 0.8.1 dies of a token that is not UTF-8
-(protocol_muxer/multiselect_communicator.py:58), reads tokens of any length (utils/varint.py:226)
+(protocol_muxer/multiselect_communicator.py:58), reads tokens of any length (utils/varint.py:227)
 and waits a round trip for the header before it names the protocol. We send header and protocol
 together, as the specification allows.
 

@@ -44,7 +44,7 @@ class WireConnection(IRawConnection):
     """A trio stream with the face that py-libp2p's Noise reads and writes.
 
     `read(n)` gives exactly n bytes: py-libp2p asks for two bytes, then for a body
-    (io/msgio.py:22), which would be two system calls for each Noise message.
+    (io/msgio.py:19), which would be two system calls for each Noise message.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Yamux, tuned: many streams over one secured connection, without a hang and without a leak.
 
 The same bytes on the wire as every other Yamux, so that stock peers cannot tell. Our own, because
-py-libp2p 0.8.1's answers each read with a frame (stream_muxer/yamux/yamux.py:361), does not
-enforce the window it grants (:1553), accepts streams without end, polls for window every 10 ms and
-gives up after 5 s (:273), and lets a cancelled writer leave half a frame behind.
+py-libp2p 0.8.1's answers each read with a frame (stream_muxer/yamux/yamux.py:410), does not
+enforce the window it grants (:1546), accepts streams without end, polls for window every 10 ms and
+gives up after 5 s (:280), and lets a cancelled writer leave half a frame behind.
 
     session.read ─► reader task ─► frames ─► stream buffers ─► whoever reads
     whoever writes ─► outbox ─► writer task ─► session.write

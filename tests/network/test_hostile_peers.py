@@ -18,7 +18,7 @@ from p2p.primitives.units import KIB, MIB, PeerId
 from tests.network.attackers import attacking
 from tests.network.nodes import BLOB, SYNC, Node, key_of, running, wait_until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
 
 EVE = key_of("eve").peer
 

@@ -11,7 +11,7 @@ from p2p.primitives.keys import peer_text
 from p2p.primitives.units import KIB, MIB
 from tests.network.nodes import BLOB, DEADLINE_S, SYNC, Node, key_of, running, wait_until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
 
 
 async def test_addresses_name_the_real_port_and_the_peer() -> None:
@@ -127,6 +127,7 @@ async def test_dials_fail_with_a_reason() -> None:
         port = silent[0].socket.getsockname()[1]
         with pytest.raises(DialFailed, match=r"no answer in 0.3 s"):
             await ann.transport.dial(bob.peer, [f"/ip4/127.0.0.1/tcp/{port}"])
+        await silent[0].aclose()
         await ann.transport.dial(
             bob.peer, ["/dns4/nowhere/udp/1", "/ip4/127.0.0.1/tcp/1", *bob.addresses]
         )

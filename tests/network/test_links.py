@@ -9,7 +9,7 @@ from p2p.primitives.units import KIB
 from tests.network.attackers import Attacker, attacking
 from tests.network.nodes import BLOB, DEADLINE_S, SYNC, Node, key_of, running, wait_until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
 
 QUICK_RETIREMENT = TransportLimits(duplicate_grace_s=0.05)
 

@@ -9,7 +9,7 @@ from p2p.network.wires import TcpWires
 from p2p.primitives.units import PeerId
 from tests.network.nodes import SYNC, running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
 
 
 class FreezableStream(trio.abc.Stream):
