@@ -176,6 +176,16 @@ def test_v10_fanout_maintenance_ends_after_its_time_to_live() -> None:
     assert bench.gossip.sizes()["fanout_topics"] == 0
 
 
+def test_v10_fanout_maintenance_counts_from_the_last_message() -> None:
+    bench = Bench()
+    bench.connect(A)
+    bench.publish(BIG)
+    bench.heartbeat(40)
+    bench.publish(Message(T, bytes(30_000)))
+    bench.heartbeat(40)
+    assert bench.gossip.sizes()["fanout_topics"] == 1
+
+
 def test_fanout_topics_are_bounded_and_the_oldest_makes_room() -> None:
     bench = Bench(GossipParameters(fanout_topics_max=2))
     bench.connect(A, topics=("a", "b", "c"))
@@ -226,6 +236,15 @@ def test_v11_backoff_is_the_one_said_or_the_default_and_bounded(said_s: int, kep
     bench.connect(A)
     bench.receive(A, Rpc(prune=(Prune(T, said_s),)))
     assert bench.gossip._mesh.backoffs.until_ms(T, A) == bench.now_ms + kept_s * 1000
+
+
+def test_v11_backoff_is_not_made_shorter_by_another_prune() -> None:
+    bench = Bench(topics=(T,))
+    bench.connect(A)
+    bench.receive(A, Rpc(prune=(Prune(T, 60),)))
+    bench.receive(A, Rpc(prune=(Prune(T, 1),)))
+    bench.now_ms += 59_999
+    assert Penalize(A, Reason.BACKOFF, T) in bench.graft(A)
 
 
 def test_v11_backoff_is_respected_when_we_subscribe_again() -> None:

@@ -81,6 +81,15 @@ def test_v11_invalid_messages_count_against_everyone_who_sent_them() -> None:
     assert bench.gossip.counters.invalid == 2
 
 
+def test_a_message_once_found_false_is_judged_anew_after_its_id_is_forgotten() -> None:
+    bench = meshed(A, B)
+    bench.message(A, M)
+    bench.judge(M, Verdict.REJECT)
+    bench.heartbeat(120)
+    bench.accept(A, M)
+    assert bench.message(B, M) == []
+
+
 def test_an_ignored_message_is_dropped_and_nobody_is_at_fault() -> None:
     bench = meshed(A, B)
     bench.message(A, M)
