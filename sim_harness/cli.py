@@ -93,6 +93,30 @@ def _print_json(value: object) -> None:
     print(msgspec.json.encode(value).decode())
 
 
+@app.command()
+def demo(
+    nodes: Annotated[int, typer.Option(min=6, max=200, help="How many node processes.")] = 12,
+    output: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("runs/demo"),
+    seed: Annotated[int | None, typer.Option(help="Derives the nodes' keys.")] = None,
+) -> None:
+    """Store files, kill nodes, get the files back, and see everybody paid and agreed."""
+    from rich.console import Console
+
+    from sim_harness.demo import demo as show
+
+    console = Console()
+    report = _run(lambda: show(nodes=nodes, output=output, console=console, seed=seed))
+    if report.interrupted:
+        console.print(f"interrupted after {report.seconds:.1f} s", highlight=False)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    where = f"report in {output / 'report.json'}"
+    if not report.ok:
+        console.print(f"FAIL: {report.why}", style="bold red", highlight=False, soft_wrap=True)
+        console.print(f"{where}, logs of the nodes in {output / 'logs'}", highlight=False)
+        raise typer.Exit(EXIT_FAILED)
+    console.print(f"PASS in {report.seconds:.1f} s; {where}", style="bold green", highlight=False)
+
+
 def parse_seconds(text: str) -> float:
     """Seconds of `90`, `60s`, `5m` or `1h`. Raises ValueError."""
     units = {"s": 1, "m": 60, "h": 3600}

@@ -59,6 +59,8 @@ class LiveNode:
         self.child: Child | None = None
         self.ready: Ready | None = None
         self.status: Status | None = None
+        self.peer = ""
+        """Its peer id, once it served."""
         self.starts = 0
         self.commits: dict[int, CommitNoted] = {}
         """What it said was final, by height, over all of its processes."""
@@ -260,6 +262,7 @@ class LiveCluster:
                 node.status = word
             case Ready():
                 node.ready = word
+                node.peer = word.peer
                 node.state = NodeState.UP
             case CommitNoted():
                 self._commit(node, word)

@@ -1,0 +1,43 @@
+"""Drives a node as its owner would: by the `p2p` command in a process of its own, and by its API."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+
+import trio
+
+from p2p.api.client import ApiClient
+from p2p.api.values import Json, Row
+from sim_harness.live.cluster import ClusterError
+
+COMMAND_DEADLINE_S: Final = 60.0
+
+
+async def p2p(home: Path, *words: str, deadline_s: float = COMMAND_DEADLINE_S) -> Row:
+    """The result of a `p2p` command with `--json`. Raises ClusterError when it fails."""
+    command = [sys.executable, "-m", "p2p.api.cli", *words, "--home", str(home), "--json"]
+    with trio.move_on_after(deadline_s):
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip()
+            raise ClusterError(f"`p2p {words[0]}` at {home.name} failed: {said[-500:]}")
+        return cast(Row, json.loads(done.stdout.decode().splitlines()[-1]))
+    raise ClusterError(f"`p2p {words[0]}` at {home.name} took more than {deadline_s:.0f} s")
+
+
+async def api_get(home: Path, path: str, **query: str | int) -> Json:
+    """The answer of a node's API. Raises UserError."""
+    return await trio.to_thread.run_sync(partial(_get, home, path, query))
+
+
+async def api_rows(home: Path, path: str, **query: str | int) -> list[Row]:
+    """The same where it is a list of objects."""
+    return cast("list[Row]", await api_get(home, path, **query))
+
+
+def _get(home: Path, path: str, query: dict[str, str | int]) -> Json:
+    return ApiClient(home).get(path, **query)
