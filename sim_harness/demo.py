@@ -4,7 +4,7 @@
     -> fetch the files from the replicas that are left -> restart the killed on the same homes
     -> everything signed is paid, all nodes hold one state -> PASS, with the rewards
 
-Every step that does not come out so ends it with FAIL and the reason; the nodes' logs are kept then.
+A step that does not come out so ends it with FAIL and the reason, and the nodes' logs are kept.
 """
 
 import hashlib
@@ -121,9 +121,7 @@ async def demo(
         report.why = "; ".join(dict.fromkeys(map(str, found)))
     report.ok = not report.why and not report.interrupted
     report.seconds = run.elapsed_s()
-    output.mkdir(parents=True, exist_ok=True)
-    data = msgspec.json.format(msgspec.json.encode(report), indent=2)
-    (output / "report.json").write_bytes(data + b"\n")
+    _write(report, output)
     return report
 
 
@@ -339,6 +337,12 @@ def _keep_logs(cluster: LiveCluster, output: Path) -> None:
     for node in cluster.nodes:
         if node.log.exists():
             shutil.copyfile(node.log, logs / f"{node.home.name}.log")
+
+
+def _write(report: DemoReport, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    (output / "report.json").write_bytes(data + b"\n")
 
 
 def _size(count: int) -> str:

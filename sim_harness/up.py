@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 import trio
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from p2p.primitives.units import MIB
@@ -131,7 +131,7 @@ class _Up:
             finally:
                 live.update(self._table(cluster), refresh=True)
 
-    def _table(self, cluster: LiveCluster) -> object:
+    def _table(self, cluster: LiveCluster) -> RenderableType:
         now = figures(cluster)
         return live_table(
             cluster, now, elapsed_s=self._elapsed_s(), lines=self._console.size.height

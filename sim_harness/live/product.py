@@ -1,4 +1,4 @@
-"""Drives a node as its owner would: by the `p2p` command in a process of its own, and by its API."""
+"""Drives a node as its owner would: by the `p2p` command, a process of its own, and its API."""
 
 import json
 import sys
