@@ -150,9 +150,11 @@ class Book:
         for record in records:
             if record.account == self._me:
                 continue
+            entry = self._entries.get(record.account)
+            if entry is not None and set(record.addresses) <= set(entry.addresses):
+                continue
             fitting = _of_account(record.account, record.addresses)
             truthful = truthful and len(fitting) == len(record.addresses)
-            entry = self._entries.get(record.account)
             if not fitting:
                 continue
             if entry is not None:
@@ -230,11 +232,19 @@ class Book:
         if entry is None:
             return
         entry.addresses = _merged(_of_account(account, (address,)), entry.addresses)
-        entry.failures = entry.failed_ms = entry.backoff_ms = 0
         entry.source = None
         if entry.worth is not Worth.TRIED or now_ms - entry.connected_ms > _CONNECTED_STALE_MS:
             self._dirty[account] = None
         entry.worth, entry.connected_ms = Worth.TRIED, now_ms
+
+    def stayed(self, account: AccountId) -> None:
+        """A connection of ours outlasted its grace: what failed before is forgiven.
+
+        Not when it is made: who hangs up on us at once would be dialled every second.
+        """
+        entry = self._entries.get(account)
+        if entry is not None:
+            entry.failures = entry.failed_ms = entry.backoff_ms = 0
 
     def failed(self, account: AccountId, now_ms: Millis, draws: Draws) -> None:
         """A dial came to nothing: wait twice as long as before, a quarter more or less by lot."""

@@ -23,7 +23,7 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     outbound_min: int = 4
     """Connections of the node's own random choosing, whoever else connects: they keep it in touch
     with the honest network while somebody surrounds it."""
-    outbound_max: int = 6
+    outbound_max: int = 5
     """Own choices above this are let go, at random: exploring replaces them bit by bit."""
     surplus_max: int = 4
     """Connections above `peers_max` before any is hung up."""
@@ -48,7 +48,7 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     ask_fast_ms: int = 2_000
     """The same while connections or addresses are missing; doubles while nothing new is learned,
     so that a network smaller than the target comes to rest."""
-    explore_ms: int = 30_000
+    explore_ms: int = 60_000
     """Between connections to a random stranger: what joins halves that each had enough peers."""
     book_max: int = 1_000
     """Peers in the address book."""

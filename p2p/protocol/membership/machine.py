@@ -31,6 +31,7 @@ from p2p.primitives.draws import Draws
 from p2p.primitives.keys import account_of, peer_id_of
 from p2p.primitives.units import AccountId, Millis, PeerId
 from p2p.protocol.membership.book import Book, Entry, Worth
+from p2p.protocol.membership.connections import Connections
 from p2p.protocol.membership.interface import (
     TICK_TIMER,
     AdLearned,
@@ -48,19 +49,6 @@ from p2p.protocol.membership.interface import (
 from p2p.protocol.membership.penalties import Penalties
 
 
-class _Connection:
-    """A connection that stands."""
-
-    __slots__ = ("is_leaving", "is_outbound", "is_wanted", "silent_until_ms", "since_ms")
-
-    def __init__(self, now_ms: Millis, *, outbound: bool, wanted: bool) -> None:
-        self.is_outbound, self.since_ms, self.is_wanted = outbound, now_ms, wanted
-        self.is_leaving = False
-        """We ordered to hang up."""
-        self.silent_until_ms = 0
-        """It did not answer; others are asked until then."""
-
-
 class Membership:
     """Connections. One instance a node; `step` alone changes it."""
 
@@ -73,12 +61,9 @@ class Membership:
         self._draws = Draws(b"membership", seed)
         self._book = Book(account_of(me), self._parameters)
         self._penalties = Penalties(self._parameters)
-        self._connections: dict[PeerId, _Connection] = {}
+        self._connections = Connections(me, self._parameters, self._draws)
         self._dials: dict[PeerId, Millis] = {}
         """When each dial under way began."""
-        self._wanted: frozenset[AccountId] = frozenset()
-        self._sought: tuple[AccountId, ...] = ()
-        """The wanted accounts that we dial: as many as there is room for."""
         self._tick_ms: Millis | None = None
         """When the next tick is due; None before the start."""
         self._asked_ms = -self._parameters.ask_ms
@@ -94,7 +79,7 @@ class Membership:
     @property
     def connected(self) -> list[PeerId]:
         """Peers whose connection stands and is not being hung up, oldest first."""
-        return [peer for peer, one in self._connections.items() if not one.is_leaving]
+        return self._connections.staying()
 
     @property
     def book_size(self) -> int:
@@ -130,16 +115,18 @@ class Membership:
                 effects = self._learn(peer, records, now_ms)
             case AdLearned(provider=provider, addresses=addresses):
                 self._book.learn_signed(provider, addresses, keep=self._keeps)
-                if provider in self._wanted and provider in self._missing():
+                if provider in self._connections.wanted and provider in self._connections.missing():
                     effects = self._hasten(now_ms)
             case WantedChanged(accounts=accounts):
-                effects = self._want(accounts, now_ms)
+                self._connections.want(accounts)
+                if self._connections.missing():
+                    effects = self._hasten(now_ms)
             case Misbehaved(peer=peer, reason=reason):
                 effects = self._blame(peer, reason, now_ms)
             case RequestFailed(peer=peer):
-                if peer in self._connections:
-                    silent_until_ms = now_ms + self._parameters.ask_ms
-                    self._connections[peer].silent_until_ms = silent_until_ms
+                connection = self._connections.get(peer)
+                if connection is not None:
+                    connection.silent_until_ms = now_ms + self._parameters.ask_ms
             case Restored(rows=rows):
                 self._book.restore(rows)
             case Started(seeds=seeds):
@@ -161,11 +148,17 @@ class Membership:
             raise ValueError(f"the membership has no timer {key!r}")
         self._answers += 1
         self._forget_dials(now_ms)
+        for peer in self._connections.take_who_stayed(now_ms):
+            account = account_of(peer)
+            if account is not None:
+                self._book.stayed(account)
         effects = self._trim(now_ms)
-        effects += self._dial(now_ms)
+        effects += self._dial(now_ms, at_tick=True)
         effects += self._ask(now_ms)
         effects += self._persist(now_ms)
-        lacking = len(self.connected) < self._parameters.peers_target or bool(self._missing())
+        lacking = len(self.connected) < self._parameters.peers_target or bool(
+            self._connections.missing()
+        )
         span_ms = self._parameters.tick_ms if lacking else self._parameters.tick_idle_ms
         self._tick_ms = Millis(now_ms + self._jittered(span_ms))
         return [*effects, SetTimer(TICK_TIMER, self._tick_ms)]
@@ -183,45 +176,17 @@ class Membership:
         """A span, an eighth more or less by lot."""
         return span_ms - span_ms // 8 + self._draws.below(span_ms // 4 + 1)
 
-    # ---- wanted accounts --------------------------------------------------------------------
-
-    def _want(self, accounts: tuple[AccountId, ...], now_ms: Millis) -> list[MembershipEffect]:
-        """Seek as many as there is room for; who is sought already stays so."""
-        mine = account_of(self._me)
-        wanted = [account for account in dict.fromkeys(accounts) if account != mine]
-        self._wanted = frozenset(wanted)
-        room = self._parameters.peers_max - self._parameters.peers_target
-        kept = [account for account in self._sought if account in self._wanted]
-        fresh = [account for account in wanted if account not in kept]
-        self._sought = tuple((kept + self._draws.sample(fresh, len(fresh)))[:room])
-        for peer, connection in self._connections.items():
-            connection.is_wanted = self._is_wanted(peer)
-        return self._hasten(now_ms) if self._missing() else []
-
-    def _is_wanted(self, peer: PeerId) -> bool:
-        account = account_of(peer)
-        return account is not None and account in self._wanted
-
-    def _missing(self) -> list[AccountId]:
-        """Sought accounts without a connection."""
-        return [one for one in self._sought if not self._is_connected(peer_id_of(one))]
-
-    def _is_connected(self, peer: PeerId) -> bool:
-        connection = self._connections.get(peer)
-        return connection is not None and not connection.is_leaving
+    # ---- connections ------------------------------------------------------------------------
 
     def _keeps(self, account: AccountId) -> bool:
         """Who must not leave the book."""
-        return account in self._wanted or peer_id_of(account) in self._connections
-
-    # ---- connections ------------------------------------------------------------------------
+        return account in self._connections.wanted or peer_id_of(account) in self._connections
 
     def _connect(
         self, peer: PeerId, address: str, now_ms: Millis, *, outbound: bool
     ) -> list[MembershipEffect]:
         self._dials.pop(peer, None)
-        connection = _Connection(now_ms, outbound=outbound, wanted=self._is_wanted(peer))
-        self._connections[peer] = connection
+        connection = self._connections.add(peer, now_ms, outbound=outbound)
         account = account_of(peer)
         if outbound and account is not None:
             self._book.reached(account, address, now_ms)
@@ -229,86 +194,57 @@ class Membership:
             return self._hang_up(peer, "this is ourselves")
         if self._penalties.is_banned(peer, now_ms):
             return self._hang_up(peer, "banned")
-        crowded = len(self.connected) > 2 * self._parameters.peers_max
-        if crowded and not outbound and not connection.is_wanted:
+        if self._connections.is_crowded() and not outbound and not connection.is_wanted:
             return self._hang_up(peer, "too many connections")
         return [*self._dial(now_ms), *self._ask(now_ms)]
 
     def _disconnect(self, peer: PeerId, now_ms: Millis) -> list[MembershipEffect]:
-        connection = self._connections.pop(peer, None)
+        connection = self._connections.remove(peer)
         account = account_of(peer)
         if connection is None or account is None:
             return []
         parameters = self._parameters
         if connection.is_leaving:
             self._book.rest(account, now_ms, self._jittered(parameters.explore_ms))
-        elif connection.is_outbound and now_ms - connection.since_ms < parameters.grace_ms:
+        elif connection.is_outbound and now_ms < connection.since_ms + parameters.grace_ms:
             self._book.failed(account, now_ms, self._draws)
         else:
             self._book.rest(account, now_ms, self._jittered(parameters.backoff_ms_min))
         return self._hasten(now_ms)
 
     def _hang_up(self, peer: PeerId, reason: str) -> list[MembershipEffect]:
-        self._connections[peer].is_leaving = True
+        connection = self._connections.get(peer)
+        if connection is None or connection.is_leaving:
+            return []
+        connection.is_leaving = True
         return [HangUp(peer, reason)]
 
     def _blame(self, peer: PeerId, reason: Reason, now_ms: Millis) -> list[MembershipEffect]:
-        banned = self._penalties.add(peer, reason, now_ms)
-        if not banned or not self._is_connected(peer):
+        if not self._penalties.add(peer, reason, now_ms):
             return []
-        return [*self._hang_up(peer, f"banned: {reason.value}"), *self._hasten(now_ms)]
+        gone = self._hang_up(peer, f"banned: {reason.value}")
+        return [*gone, *self._hasten(now_ms)] if gone else []
 
     def _trim(self, now_ms: Millis) -> list[MembershipEffect]:
-        """Hang up what is too much: own choices, then others' connections, youngest first."""
-        parameters = self._parameters
         effects: list[MembershipEffect] = []
-        chosen = self._removable(now_ms, outbound=True, wanted=False)
-        for peer in self._draws.sample(chosen, self._own_choices() - parameters.outbound_max):
-            if len(self.connected) > parameters.peers_target:
-                effects += self._hang_up(peer, "replaced by another choice")
-        others_max = max(parameters.peers_target, parameters.peers_max - len(self._sought))
-        others = sum(not self._connections[peer].is_wanted for peer in self.connected)
-        if others > others_max + parameters.surplus_max:
-            guests = self._removable(now_ms, outbound=False, wanted=False)
-            for peer in guests[: others - others_max]:
-                effects += self._hang_up(peer, "too many connections")
-        total = len(self.connected)
-        if total > parameters.peers_max + parameters.surplus_max:
-            guests = self._removable(now_ms, outbound=False, wanted=False)
-            guests += self._removable(now_ms, outbound=False, wanted=True)
-            for peer in guests[: total - parameters.peers_max]:
-                effects += self._hang_up(peer, "too many connections")
+        for peer in self._connections.replaced(now_ms):
+            effects += self._hang_up(peer, "replaced by another choice")
+        for peer in self._connections.crowd(now_ms):
+            effects += self._hang_up(peer, "too many connections")
         return effects
-
-    def _removable(self, now_ms: Millis, *, outbound: bool, wanted: bool) -> list[PeerId]:
-        """Connections of a kind that are past their grace and not sought, youngest first."""
-        sought = [peer_id_of(account) for account in self._sought]
-        return [
-            peer
-            for peer in reversed(self.connected)
-            if (one := self._connections[peer]).is_outbound is outbound
-            and one.is_wanted is wanted
-            and one.since_ms + self._parameters.grace_ms <= now_ms
-            and peer not in sought
-        ]
-
-    def _own_choices(self) -> int:
-        """Connections that our own draws chose."""
-        connections = [self._connections[peer] for peer in self.connected]
-        return sum(one.is_outbound and not one.is_wanted for one in connections)
 
     # ---- dials ------------------------------------------------------------------------------
 
-    def _dial(self, now_ms: Millis) -> list[MembershipEffect]:
+    def _dial(self, now_ms: Millis, *, at_tick: bool = False) -> list[MembershipEffect]:
         """Dial what is missing, as far as `dials_max` allows; wanted accounts leave one slot."""
         if self._tick_ms is None:
             return []
-        choices = self._choices_missing(now_ms)
+        choices = self._choices_missing(now_ms, at_tick=at_tick)
         room = self._parameters.dials_max - len(self._dials)
         wanted_room = room - 1 if choices > 0 and room > 1 else room
         effects: list[MembershipEffect] = []
         cap_ms = self._parameters.wanted_backoff_ms_max
-        for account in self._missing():
+        for account in self._connections.missing():
             entry = self._book.get(account)
             if len(effects) >= wanted_room:
                 break
@@ -322,18 +258,23 @@ class Membership:
             choices -= 1
         return effects
 
-    def _choices_missing(self, now_ms: Millis) -> int:
-        """How many more dials of our own choice are due."""
+    def _choices_missing(self, now_ms: Millis, *, at_tick: bool) -> int:
+        """How many more dials of our own choice are due.
+
+        Beyond `outbound_min` it is one a tick: others connect to us meanwhile, and nodes that start
+        together would else make twice the connections that they need.
+        """
         parameters = self._parameters
-        under_way = sum(not self._is_wanted(peer) for peer in self._dials)
         total = len(self.connected)
-        lacking = max(
-            parameters.outbound_min - self._own_choices(), parameters.peers_target - total
-        )
+        lacking = parameters.outbound_min - self._connections.own_choices()
+        if lacking <= 0 and at_tick and total < parameters.peers_target:
+            lacking = 1
         if lacking <= 0 and now_ms >= self._explore_ms and total < parameters.peers_max:
             self._explore_ms = now_ms + self._jittered(parameters.explore_ms)
             lacking = 1
-        return lacking - under_way
+        return lacking - sum(
+            account_of(peer) not in self._connections.sought for peer in self._dials
+        )
 
     def _choose(self, now_ms: Millis) -> Entry | None:
         """A peer of the book by lot: tried or untried first, then one of those."""
@@ -343,7 +284,7 @@ class Membership:
         able = [
             one
             for one in self._book.entries()
-            if one.account not in self._wanted
+            if one.account not in self._connections.sought
             and self._may_dial(one, now_ms, backoff_ms_max=cap_ms)
         ]
         tried = [one for one in able if one.worth is Worth.TRIED]
@@ -380,12 +321,16 @@ class Membership:
     def _ask(self, now_ms: Millis) -> list[MembershipEffect]:
         """Ask a random neighbour for peers, when it is time."""
         parameters = self._parameters
-        lost = [one for one in self._missing() if self._is_lost(one)]
+        lost = [one for one in self._connections.missing() if self._is_lost(one)]
         lacking = len(self.connected) < parameters.peers_target or bool(lost)
         span_ms = self._ask_span_ms if lacking else parameters.ask_ms
         if self._tick_ms is None or now_ms < self._asked_ms + span_ms:
             return []
-        able = [one for one in self.connected if self._connections[one].silent_until_ms <= now_ms]
+        able = [
+            peer
+            for peer in self.connected
+            if (one := self._connections.get(peer)) and one.silent_until_ms <= now_ms
+        ]
         if not able:
             return []
         self._asked_ms = now_ms
