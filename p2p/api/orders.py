@@ -8,12 +8,13 @@ from typing import Final
 
 import trio
 
+from p2p.api import queries
 from p2p.api.bodies import AddBody, GetBody, OfferBody, TransactionBody
 from p2p.api.lines import Emit
 from p2p.api.plain import row
 from p2p.api.values import Json, Row
-from p2p.model.ad import CapacityAd
 from p2p.model.ledger import Account
+from p2p.model.offer import Offer
 from p2p.model.rejection import Rejected
 from p2p.model.transaction import Transaction
 from p2p.node.blobs.results import Progress, Report
@@ -38,7 +39,7 @@ class Refused(Exception):
 
 
 async def change_offer(node: NodePort, body: OfferBody) -> Row:
-    """Change what this node lends; the ad that follows. Raises Refused."""
+    """Change what this node lends; an ad follows. Raises Refused."""
     capacity_bytes = node.config.storage.capacity
     wanted = body.merged(node.replica.registry.offer)
     if wanted.resources.storage_bytes_total > capacity_bytes:
@@ -48,8 +49,8 @@ async def change_offer(node: NodePort, body: OfferBody) -> Row:
         )
     result = await node.ask(lambda ticket: ChangeOffer(ticket, wanted))
     match result:
-        case CapacityAd():
-            return row(wanted, ad_seq=result.seq)
+        case Offer():
+            return queries.offer(node)
         case Rejected():
             raise Refused(_sentence("the offer", result))
         case _:

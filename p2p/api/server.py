@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Final, TypeVar, cast
 
@@ -211,10 +212,11 @@ async def _answer(query: Callable[[Request], object], request: Request) -> Respo
 async def _body(request: Request, kind: type[T]) -> T:
     """The posted JSON as a value. Raises HTTPException 400 or 413."""
     data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > BODY_BYTES_MAX:
-            raise HTTPException(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    async with aclosing(request.stream()) as parts:
+        async for part in parts:
+            data += part
+            if len(data) > BODY_BYTES_MAX:
+                raise HTTPException(413, f"the body is longer than {BODY_BYTES_MAX} bytes")
     try:
         return msgspec.json.decode(bytes(data), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

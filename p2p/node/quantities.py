@@ -60,7 +60,7 @@ def amount_text(amount: int) -> str:
     sign, rest = ("-", -amount) if amount < 0 else ("", amount)
     whole, micro = divmod(rest, MICRO)
     fraction = f".{micro:06}".rstrip("0") if micro else ""
-    return f"{sign}{whole:,}{fraction} tokens"
+    return f"{sign}{whole:,}{fraction} {'token' if rest == MICRO else 'tokens'}"
 
 
 def _parse(text: str, units: dict[str, int], maximum: int, example: str) -> int:

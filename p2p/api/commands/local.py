@@ -87,9 +87,10 @@ def make_testnet(
 
 def start(home: HomeOption = DEFAULT_HOME) -> None:
     """Run the node until it is interrupted or told to stop (SIGINT, SIGTERM)."""
-    from p2p.api.run import run_home
+    from p2p.api.run import leave, run_home
 
     run_home(home)
+    leave()
 
 
 def show_id(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
