@@ -1,6 +1,6 @@
 """Receipts between two parties: the machine `Channels` and what it remembers."""
 
-from p2p.protocol.receipts.book import ChannelRecord, Obligations
+from p2p.protocol.receipts.book import ChannelRecord, Obligations, decode_record
 from p2p.protocol.receipts.channels import (
     BlockCommitted,
     Channels,
@@ -19,4 +19,5 @@ __all__ = [
     "ReceiptsEffect",
     "ReceiptsInput",
     "Restored",
+    "decode_record",
 ]
