@@ -402,6 +402,16 @@ def test_wanted_guests_that_are_not_sought_make_room_at_last() -> None:
     assert bench.machine.connected == sought
 
 
+def test_sought_connections_are_never_hung_up_for_others() -> None:
+    bench = Bench(peers_target=1, outbound_min=0, outbound_max=1)
+    bench.tell(WantedChanged(tuple(account(number) for number in range(1, 6))))
+    for number in range(1, 9):
+        bench.connect(number, outbound=True)
+    gone = hung_up(bench.tick(60_000))
+    assert len(gone) == 2
+    assert set(gone) < {peer(6), peer(7), peer(8)}
+
+
 def test_connections_are_never_trimmed_below_the_target() -> None:
     bench = Bench(peers_target=3, outbound_min=0, outbound_max=0)
     for number in range(1, 7):

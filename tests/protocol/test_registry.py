@@ -246,6 +246,14 @@ def test_one_at_stake_takes_a_strangers_place_and_never_that_of_another_at_stake
     assert hear(registry, make_ad(OTHERS[4])) == [Judge(Verdict.IGNORE, Reason.TOO_MANY)]
 
 
+def test_of_strangers_the_one_whose_ad_expires_first_makes_room() -> None:
+    registry = new_registry(RegistryParameters(ads_max=3))
+    registry.step(AccountsBonded((OTHERS[3].account,)), NOW)
+    for key, ttl_s in zip(OTHERS[:3], (100, 50, 70), strict=True):
+        hear(registry, make_ad(key, ttl_s=ttl_s))
+    assert hear(registry, make_ad(OTHERS[3]))[-1] == AdDropped(OTHERS[1].account, Reason.TOO_MANY)
+
+
 def test_our_own_ad_finds_room_in_a_full_table() -> None:
     registry = full_registry()
     effects = registry.step(AddressesKnown(()), NOW)

@@ -178,9 +178,11 @@ def test_two_blocks_behind_nothing_is_waited_for() -> None:
 
 def test_the_grace_begins_anew_with_every_commit() -> None:
     sync = new_sync(height=4)
-    meet(sync, A, 5)
-    tell(sync, HeightCommitted(Height(5)), at_ms=NOW + 5_000)
-    assert tell(sync, HeightSeen(A, Height(6)), at_ms=NOW + 5_000) == []
+    meet(sync, A, 6)
+    tell(sync, RequestFailed(1, A))
+    later_ms = NOW + 5_000
+    assert tell(sync, HeightCommitted(Height(5)), at_ms=later_ms) == []
+    assert tell(sync, HeightSeen(A, Height(6)), at_ms=later_ms + 1_000) == [ask(2, A, 6, 1)]
 
 
 def test_news_of_strangers_is_not_kept() -> None:
