@@ -219,6 +219,27 @@ def test_a_refused_replacement_leaves_the_old_one() -> None:
     assert pool.offered().transactions == (other, old)
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 4), (4, 0)])
+def test_among_equal_fees_who_came_first_stays(first: int, second: int) -> None:
+    pool = Pool(transactions_max=1)
+    waiting = pool.pay(first)
+    assert pool.send(waiting) == Accepted()
+    assert pool.send(pool.pay(second)) == Ignored(
+        Reason.TOO_MANY, "its fee is too low for a full mempool"
+    )
+    assert pool.offered().transactions == (waiting,)
+
+
+def test_what_follows_a_transaction_that_does_not_fit_is_not_offered_either() -> None:
+    pool = Pool()
+    large = msgspec.structs.replace(pool.pay(3), signature=bytes(64))
+    small = pool.pay(3, ahead=1)
+    assert [pool.send(large), pool.send(small)] == [Accepted(), Accepted()]
+    between = len(encode(large)) - 1
+    assert between > len(encode(small))
+    assert pool.mempool.candidates(bytes_max=between) == Candidates((), ())
+
+
 def test_candidates_fit_their_bytes() -> None:
     pool = Pool()
     for sender in (3, 4):
@@ -323,6 +344,18 @@ def test_a_full_pool_takes_the_receipt_that_settles_more() -> None:
     more = pool.chain.receipt(keys[2], 101)
     assert pool.claim(more) == Accepted()
     assert pool.offered().receipts == (two, more)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0)])
+def test_among_receipts_that_settle_alike_who_came_first_stays(first: int, second: int) -> None:
+    pool = Pool(receipts_max=1)
+    keys = open_channels(pool, 4, 5)
+    waiting = pool.chain.receipt(keys[first], 100)
+    assert pool.claim(waiting) == Accepted()
+    assert pool.claim(pool.chain.receipt(keys[second], 100)) == Ignored(
+        Reason.TOO_MANY, "it settles too little for a full mempool"
+    )
+    assert pool.offered().receipts == (waiting,)
 
 
 def test_receipts_full_in_bytes_push_out_as_many_as_it_takes_or_none() -> None:
