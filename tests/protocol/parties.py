@@ -17,7 +17,7 @@ from p2p.model.rejection import Rejected
 from p2p.primitives.digests import digest
 from p2p.primitives.keys import Key
 from p2p.primitives.signing import Ed25519Signer, Verified
-from p2p.primitives.units import MIB, Amount, BlobId, ChannelId, Digest, Height, Millis
+from p2p.primitives.units import AMOUNT_MAX, MIB, Amount, BlobId, ChannelId, Digest, Height, Millis
 from p2p.protocol.receipts import (
     BlockCommitted,
     Channels,
@@ -61,6 +61,23 @@ def ad_of(key: Key = PROVIDER, **changes: object) -> CapacityAd:
 
 
 AD = ad_of()
+WORST_RECEIPT = ServiceReceipt(
+    chain_id=CHAIN,
+    provider=PROVIDER.account,
+    consumer=CONSUMER.account,
+    channel=CHANNEL,
+    epoch=Height(2**53),
+    seq=2**53,
+    bytes_put=2**53,
+    bytes_get=2**53,
+    mib_epochs=2**53,
+    amount=Amount(AMOUNT_MAX),
+    obligations_root=CHAIN,
+    ad_digest=CHAIN,
+    consumer_signature=bytes(64),
+    provider_signature=bytes(64),
+)
+"""As long as a receipt gets."""
 
 
 def obligation(name: bytes, *, until_epoch: int = 100, size_bytes: int = MIB) -> Obligation:

@@ -56,8 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def moved(self, first_chunk: int, count: int) -> Work:
         """The work of moving `count` chunks."""
-        chunk = self.manifest.chunk_bytes
-        size = min((first_chunk + count) * chunk, self.manifest.size_bytes) - first_chunk * chunk
+        chunk, whole = self.manifest.chunk_bytes, self.manifest.size_bytes
+        size = min((first_chunk + count) * chunk, whole) - min(first_chunk * chunk, whole)
         return Work(bytes_put=size) if self.is_put else Work(bytes_get=size)
 
 
