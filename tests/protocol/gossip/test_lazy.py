@@ -134,6 +134,8 @@ def test_v11_spam_protection_ids_asked_of_one_peer_are_capped_per_heartbeat() ->
     assert first == ids(3)
     assert len(second) == 2
     assert bench.receive(B, ihave(*ids(1, start=500))) == []
+    bench.heartbeat()
+    assert bench.receive(B, ihave(*ids(1, start=500))) == [SendRpc(B, Rpc(iwant=ids(1, 500)))]
 
 
 def test_ids_asked_of_all_peers_are_bounded() -> None:
