@@ -296,9 +296,9 @@ class Chain:
     ) -> Iterator[ChainEffect]:
         proposal, block = proposed.value.proposal, proposed.value.block
         candidate = self._execute(proposal.header_digest, block)
-        valid = candidate.executed is not None and (
-            proposal.valid_round >= 0 or self._is_timely(block, now_ms)
-        )
+        # Tendermint L15-L18: without a valid round the proposer built the block, and just now.
+        is_fresh = block.header.proposer == proposal.proposer and self._is_timely(block, now_ms)
+        valid = candidate.executed is not None and (proposal.valid_round >= 0 or is_fresh)
         received = consensus.ProposalReceived(Verified(proposal), valid, encode(block), peer)
         yield from self._consensus(received, now_ms)
 
