@@ -124,3 +124,7 @@ def parse_seconds(text: str) -> float:
     if not number.isascii() or not number.isdigit() or len(number) > 6:
         raise ValueError(f"a time such as 60s or 5m, not {text!r}")
     return float(int(number) * factor)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,11 +7,11 @@ wanted by consensus or not, since a second, conflicting vote is just what a rule
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import Response, RoundMessages
 from p2p.model.topic import GossipValue, Topic
-from p2p.model.vote import Proposal, ProposedBlock, Vote
+from p2p.model.vote import ProposedBlock, Vote
 from p2p.node.port import NodePort
 from p2p.node.verifier import Admits
 from p2p.primitives.signing import Verified
-from sim_harness.live.messages import VoteNoted
+from sim_harness.live.crash_audit import noted
 from sim_harness.live.task import Reporter
 
 
@@ -45,26 +45,11 @@ def _not_a_whole_block(value: GossipValue) -> Reason | None:
     return None if isinstance(value, Vote | ProposedBlock) else Reason.MALFORMED
 
 
-def _tell(value: GossipValue, reporter: Reporter) -> None:
+def _tell(value: object, reporter: Reporter) -> None:
     match value:
         case Vote():
-            noted = VoteNoted(
-                value.validator,
-                value.kind.name.lower(),
-                value.height,
-                value.round,
-                value.header_digest,
-            )
-        case ProposedBlock(proposal=Proposal() as proposal):
-            # Two proposals of one header with different proofs of lock conflict, too.
-            noted = VoteNoted(
-                proposal.proposer,
-                "proposal",
-                proposal.height,
-                proposal.round,
-                proposal.header_digest,
-                proposal.valid_round,
-            )
+            reporter.tell(noted(value))
+        case ProposedBlock(proposal=proposal):
+            reporter.tell(noted(proposal))
         case _:
-            return
-    reporter.tell(noted)
+            pass
