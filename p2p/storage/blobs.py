@@ -166,8 +166,13 @@ class BlobFiles:
             if not target.parent.exists():
                 target.parent.mkdir(exist_ok=True)
                 _sync_folder(self._blobs)
-            os.rename(folder, target)
-            _sync_folder(target.parent)
+            try:
+                os.rename(folder, target)
+                _sync_folder(target.parent)
+            except OSError:
+                # Named, but perhaps not for good: it must not stand in the way of the next try.
+                shutil.rmtree(target, ignore_errors=True)
+                raise
             with self._lock:
                 self._manifests[blob] = manifest
                 self._used_bytes += _footprint(manifest)
