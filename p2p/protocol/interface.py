@@ -104,7 +104,7 @@ class SubmitTransaction(msgspec.Struct, frozen=True):
 
 
 class ChangeOffer(msgspec.Struct, frozen=True):
-    """Replace what this node offers; a new ad follows. Reply: `CapacityAd` or `Rejected`."""
+    """Replace what this node offers; a new ad follows. Reply: `Offer` or `Rejected`."""
 
     ticket: int
     offer: Offer
