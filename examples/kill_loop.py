@@ -11,7 +11,8 @@ disk is read as the crash left it, and the node restarted on it. What must hold:
 - every block that was called final is there after the restart, the same on every node;
 - at the end everybody is at one height with one state.
 
-Exit code 0 when all of it held, 1 when not.
+Exit code 0 when all of it held, 1 when not. With `--amnesia` the victim loses its journal and its
+sign state with every crash: then it does contradict itself, and the audit has to see it.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from p2p.api.client import ApiClient
 from p2p.api.values import Row
 from p2p.node.errors import UserError
 from sim_harness.live.cluster import LiveCluster
-from sim_harness.live.crash_audit import CrashAudit, read_disk
+from sim_harness.live.crash_audit import CrashAudit, forget_promises, read_disk
 from sim_harness.live.failures import Failed, run_to_end
 from sim_harness.live.figures import is_brought_up
 from sim_harness.live.interrupt import interruptible
@@ -50,8 +51,9 @@ ALARMING: Final = ("EquivocationFound", "InvariantViolated")
 class KillLoop:
     """One run of the loop over a network."""
 
-    def __init__(self, *, kills: int, seed: int, console: Console) -> None:
+    def __init__(self, *, kills: int, seed: int, amnesia: bool, console: Console) -> None:
         self.kills = kills
+        self.amnesia = amnesia
         self.random = random.Random(seed)
         self.victim = self.random.randrange(VALIDATORS)
         self.console = console
@@ -88,6 +90,8 @@ class KillLoop:
         self._hear(cluster)
         height = max(cluster.nodes[self.victim].commits, default=0)
         self._check_disk(cluster, self.victim, blocks_from=max(1, height - 20))
+        if self.amnesia:
+            forget_promises(cluster.nodes[self.victim].home)
         await trio.sleep(self.random.uniform(0, DOWN_S_MAX))
         began_s = time.monotonic()
         await cluster.start(self.victim)
@@ -176,9 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--amnesia", action="store_true", help="break the victim on purpose")
     chosen = parser.parse_args(arguments)
     console = Console()
-    loop = KillLoop(kills=chosen.kills, seed=chosen.seed, console=console)
+    loop = KillLoop(kills=chosen.kills, seed=chosen.seed, amnesia=chosen.amnesia, console=console)
     plan = LocalPlan(
         nodes=NODES,
         validators=VALIDATORS,

@@ -18,7 +18,7 @@ import msgspec
 
 from p2p.model.block import CommittedBlock
 from p2p.model.parameters import COMMITTED_BYTES_MAX
-from p2p.model.persistence import Table, number_key
+from p2p.model.persistence import Delete, DeleteRange, Table, number_key
 from p2p.model.vote import Proposal, Vote, VoteKind
 from p2p.node.home import Home
 from p2p.primitives.codec import decode
@@ -123,6 +123,14 @@ def read_disk(home: Path, *, blocks_from: int = 1) -> Disk:
                 blocks={block.block.header.height: block.block.header.digest() for block in blocks},
                 certified=tuple(vote for block in blocks for vote in _certified(block)),
             )
+
+
+def forget_promises(home: Path) -> None:
+    """Take from a stopped node what it signed, as no crash may: a canary for the audit."""
+    with closing(SqliteStore(Home(home).database_path)) as store:
+        store.commit(
+            [DeleteRange(Table.JOURNAL, b"", b"\xff" * 9), Delete(Table.META, SIGN_STATE_KEY)]
+        )
 
 
 def noted(message: Vote | Proposal) -> VoteNoted:
