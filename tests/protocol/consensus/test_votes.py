@@ -79,6 +79,14 @@ def test_a_sender_counts_once_towards_a_skip() -> None:
     assert votes.skip_round(Round(2)) is None
 
 
+def test_the_highest_round_with_a_third_is_worth_a_skip() -> None:
+    votes = keeper()
+    crossed(votes, "prevote v1 2 -", "prevote v2 2 -", "precommit v1 5 -", "precommit v3 5 -")
+    crossed(votes, "prevote v4 9 -")
+    assert votes.skip_round(ZERO) == 5
+    assert votes.skip_round(Round(5)) is None
+
+
 def test_a_quorum_counts_against_the_first_votes_and_convicts() -> None:
     votes = keeper()
     crossed(votes, "prevote v1 0 B", "prevote v2 0 A")
