@@ -27,7 +27,8 @@ from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, SignedKind
 from p2p.primitives.units import AccountId, Digest, Millis, PeerId
 from p2p.protocol.interface import MessageVerified, ReplicaInput, Verify
 from p2p.protocol.replica import Replica
-from sim_harness.virtual.world import World, height_at_least
+from sim_harness.virtual.conditions import height_at_least
+from sim_harness.virtual.world import World
 
 
 class Trusting:
@@ -43,7 +44,7 @@ def replica_in_a_mesh(nodes: int) -> tuple[Replica, Millis]:
     """A replica of a running virtual network, which then stands still."""
     world = World(seed=1, nodes=nodes, validators=4, parameters=Parameters(epoch_ms=Millis(2_000)))
     world.start()
-    world.run_until(height_at_least(6), within_s=120)
+    world.run_until(height_at_least(6))
     replica = world.nodes[nodes - 1].replica
     assert replica is not None
     return replica, world.now_ms

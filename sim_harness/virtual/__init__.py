@@ -1,1 +1,1 @@
-"""The virtual world: whole networks of replicas in one process, on a virtual clock, from one seed."""
+"""The virtual world: whole networks of replicas in one process, from one seed."""

@@ -40,7 +40,7 @@ class EventHeap:
         return self._digest.hexdigest()
 
     def at(self, time_us: int, kind: str, act: Callable[[], bytes]) -> None:
-        """Plan an event; a time in the past means now. `act` returns what it was, for the digest."""
+        """Plan an event; a time past means now. `act` returns what it was, for the digest."""
         self._sequence += 1
         heapq.heappush(self._heap, (max(time_us, self.now_us), self._sequence, kind, act))
 

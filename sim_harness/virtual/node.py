@@ -1,16 +1,17 @@
 """A virtual node: the product's replica and verifier, with a modelled disk, timers and crashes.
 
-It carries out effects as the live driver does: in order, and nothing that follows a `Persist` before
-its writes are durable. While the disk is busy inputs wait. A crash loses what was not durable.
+It carries out effects as the live driver does: in order, and nothing that follows a `Persist`
+before its writes are durable. While the disk is busy inputs wait. A crash loses what was not
+durable.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, assert_never
 
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
-from p2p.model.inputs import RequestFailed, TimerFired
+from p2p.model.inputs import PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
 from p2p.model.requests import Blocks, Response
@@ -18,7 +19,7 @@ from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, encode_rpc
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import encode
 from p2p.primitives.keys import Key
-from p2p.primitives.units import Millis
+from p2p.primitives.units import Millis, PeerId
 from p2p.protocol.interface import (
     Command,
     Event,
@@ -40,12 +41,11 @@ from p2p.protocol.replica import Replica
 from p2p.storage.blocks import stored_blocks
 from p2p.storage.memory import MemoryStore
 from p2p.storage.saved import read_saved
+from sim_harness.virtual.disk import Disk
+from sim_harness.virtual.links import Connection
 
 if TYPE_CHECKING:
     from sim_harness.virtual.world import World
-
-SYNC_US: Final = 2_000
-"""An fsync of a good SSD."""
 
 
 class VirtualNode:
@@ -55,20 +55,27 @@ class VirtualNode:
         self.world = world
         self.index = index
         self.key = key
-        self.store = MemoryStore()
+        self.disk = Disk(world.heap, world.stream("disk"))
         self.replica: Replica | None = None
         self.incarnation = 0
+        """Starts and crashes so far: names the process, for news that comes late."""
+        self.crashes = 0
         self.events: list[tuple[Millis, Event]] = []
+        """What its processes notified of, and when."""
         self._verifier = verifier
         self._timers: dict[str, Millis] = {}
         self._inbox: deque[ReplicaInput] = deque()
-        self._syncing: list[Write] = []
-        self._is_syncing = False
+        self._is_draining = False
         self._replies: dict[int, Callable[[object], None]] = {}
         self._next_ticket = 1
         self._asked: dict[int, Callable[[Response | None], None]] = {}
         self._next_asked = 1
-        self._open_requests: set[int] = set()
+        self._open_requests: dict[int, PeerId] = {}
+
+    @property
+    def store(self) -> MemoryStore:
+        """What is durable."""
+        return self.disk.store
 
     @property
     def is_up(self) -> bool:
@@ -88,14 +95,16 @@ class VirtualNode:
         self.replica = self.world.new_replica(self, read_saved(self.store))
         self.feed(Started((self.world.address_of(self.index),)))
 
-    def crash(self) -> None:
-        """Stop at once. Writes under way are lost, or made it, as the disk's stream says."""
-        if self._is_syncing and self.world.draw_survival():
-            self.store.commit(self._syncing)
+    def crash(self, *, survives: bool | None = None) -> None:
+        """Stop at once; `survives`: whether a batch under way is found on the disk.
+
+        For the world alone, whose `crash` also tells the neighbours.
+        """
+        self.disk.crash(survives=survives)
         self.replica = None
+        self.crashes += 1
         self._timers.clear()
         self._inbox.clear()
-        self._syncing, self._is_syncing = [], False
         self._replies.clear()
         self._asked.clear()
         self._open_requests.clear()
@@ -105,12 +114,15 @@ class VirtualNode:
 
     def feed(self, item: ReplicaInput) -> None:
         """Let something happen to the node, now or when its disk is done."""
-        if self.replica is None:
-            return
-        if self._is_syncing:
+        if self.replica is not None:
             self._inbox.append(item)
-        else:
-            self._carry_out(self._step(item))
+            self._drain()
+
+    def lost(self, peer: PeerId, reason: str) -> None:
+        """A connection is gone, and every answer that was to come over it."""
+        self.feed(PeerDisconnected(peer, reason))
+        for request_id in [one for one, asked in self._open_requests.items() if asked == peer]:
+            self._fail(request_id)
 
     def ask(self, command: Callable[[int], Command], then: Callable[[object], None]) -> None:
         """Give a command; `then` gets its result, unless the node crashes before."""
@@ -136,28 +148,39 @@ class VirtualNode:
             return MessageRefused(*origin, answer.reason, answer.detail)
         return MessageVerified(*origin, answer)
 
+    def _drain(self, rest: list[ReplicaEffect] | None = None) -> None:
+        """Carry out what is left of a step, then step what waits, until the disk is busy."""
+        if self._is_draining:
+            return  # An effect caused this input: its turn comes after the effects beside it.
+        self._is_draining = True
+        try:
+            if rest is not None:
+                self._carry_out(rest)
+            while self._inbox and not self.disk.is_busy:
+                self._carry_out(self._step(self._inbox.popleft()))
+        finally:
+            self._is_draining = False
+
     def _carry_out(self, effects: list[ReplicaEffect]) -> None:
+        incarnation = self.incarnation
         for place, effect in enumerate(effects):
             if isinstance(effect, Persist):
-                self._sync(list(effect.writes), effects[place + 1 :])
+                self._persist(effect.writes, effects[place + 1 :])
                 return
             self._order(effect)
-
-    def _sync(self, writes: list[Write], rest: list[ReplicaEffect]) -> None:
-        self._syncing, self._is_syncing = writes, True
-        incarnation = self.incarnation
-
-        def synced() -> bytes:
             if self.incarnation != incarnation:
-                return b"%d gone" % self.index
-            self.store.commit(self._syncing)
-            self._syncing, self._is_syncing = [], False
-            self._carry_out(rest)
-            while self._inbox and not self._is_syncing:
-                self._carry_out(self._step(self._inbox.popleft()))
-            return b"%d" % self.index
+                return
 
-        self.world.heap.after(self.world.sync_us(), "synced", synced)
+    def _persist(self, writes: Sequence[Write], rest: list[ReplicaEffect]) -> None:
+        def durable() -> None:
+            if self.disk.dies(durable=True):
+                self.world.crash(self)
+            else:
+                self._drain(rest)
+
+        self.disk.write(writes, durable)
+        if self.disk.dies(durable=False):
+            self.world.crash(self, survives=False)
 
     # ---- effects -----------------------------------------------------------------------------
 
@@ -170,9 +193,10 @@ class VirtualNode:
             case CancelTimer():
                 self._timers.pop(effect.key, None)
             case Dial():
-                self.world.dial(self.index, effect.peer)
+                self.world.network.dial(self, effect.peer)
             case HangUp():
-                self.world.hang_up(self.index, effect.peer)
+                self.world.heard_hang_up(self, effect)
+                self.world.network.hang_up(self, effect.peer, effect.reason)
             case SendRequest():
                 self._send_request(effect)
             case Respond():
@@ -205,62 +229,80 @@ class VirtualNode:
         self.world.heap.at(effect.at_ms * 1_000, "timer", fire)
 
     def _send_rpc(self, effect: SendRpc) -> None:
-        target = self.world.by_peer.get(effect.peer)
-        if target is None:
+        stranger = self.world.network.strangers.get(effect.peer)
+        if stranger is not None:
+            stranger.heard(self, effect.rpc)
+        target, connection = self._towards(effect.peer)
+        if target is None or connection is None:
             return
-        size = len(encode_rpc(effect.rpc))
-        names = b"".join(message.id[:4] for message in effect.rpc.publish)
-
-        def deliver() -> bytes:
-            target.feed(RpcReceived(self.key.peer, effect.rpc))
-            return b"%d>%d %d %b" % (self.index, target.index, size, names)
-
-        leaves_us = self.world.links.send(self.index, target.index, size, "rpc", deliver)
+        rpc = self.world.on_the_wire(self, target, effect.rpc)
+        size = len(encode_rpc(rpc))
+        names = b"".join(message.id[:4] for message in rpc.publish)
         incarnation = self.incarnation
 
+        def deliver() -> bytes:
+            target.feed(RpcReceived(self.key.peer, rpc))
+            return b"%d>%d %d %b" % (self.index, target.index, size, names)
+
         def sent() -> bytes:
-            if self.incarnation == incarnation:
+            # The news belongs to the connection: the next one begins with nothing in flight.
+            alive = self.incarnation == incarnation
+            if alive and self.world.network.connection(self.index, target.index) is connection:
                 self.feed(RpcSent(effect.peer))
             return b"%d" % self.index
 
-        self.world.heap.at(leaves_us, "sent", sent)
+        self.world.links.send(connection, self.index, size, "rpc", deliver, sent)
+
+    def _towards(self, peer: PeerId) -> "tuple[VirtualNode | None, Connection | None]":
+        target = self.world.by_peer.get(peer)
+        if target is None:
+            return None, None
+        return target, self.world.network.connection(self.index, target.index)
 
     # ---- requests ----------------------------------------------------------------------------
 
     def _send_request(self, effect: SendRequest) -> None:
-        target = self.world.by_peer.get(effect.peer)
+        target, connection = self._towards(effect.peer)
         incarnation = self.incarnation
-        self._open_requests.add(effect.request_id)
+        self._open_requests[effect.request_id] = effect.peer
 
         def fail() -> bytes:
-            if self.incarnation == incarnation and effect.request_id in self._open_requests:
-                self._open_requests.remove(effect.request_id)
-                self.feed(RequestFailed(effect.request_id, effect.peer))
+            if self.incarnation == incarnation:
+                self._fail(effect.request_id)
             return b"%d" % self.index
 
         self.world.heap.after(effect.deadline_ms * 1_000, "deadline", fail)
-        if target is None or not self.world.links.is_up(self.index, target.index):
+        if target is None or connection is None:
             self.world.heap.after(0, "unreachable", fail)
             return
 
         def deliver() -> bytes:
-            target.receive_request(self, effect, incarnation)
+            target.receive_request(self, connection, effect)
             return b"%d>%d" % (self.index, target.index)
 
         size = len(encode(effect.request))
-        self.world.links.send(self.index, target.index, size, "request", deliver)
+        self.world.links.send(connection, self.index, size, "request", deliver)
 
-    def receive_request(self, asker: "VirtualNode", sent: SendRequest, incarnation: int) -> None:
-        """A request arrives from another node; the answer travels back over the link."""
+    def _fail(self, request_id: int) -> None:
+        peer = self._open_requests.pop(request_id, None)
+        if peer is not None:
+            self.feed(RequestFailed(request_id, peer))
+
+    def receive_request(
+        self, asker: "VirtualNode", connection: Connection, sent: SendRequest
+    ) -> None:
+        """A request arrives from another node; the answer goes back over the same connection."""
         request_id, self._next_asked = self._next_asked, self._next_asked + 1
+        incarnation = asker.incarnation
 
         def answer(response: Response | None) -> None:
             def deliver() -> bytes:
-                asker.receive_response(self, sent, response, incarnation)
+                if asker.incarnation == incarnation:
+                    asker.receive_response(self, sent, response)
                 return b"%d>%d" % (self.index, asker.index)
 
             size = 1 if response is None else len(encode(response))
-            self.world.links.send(self.index, asker.index, size, "response", deliver)
+            self.world.links.send(connection, self.index, size, "response", deliver)
 
         self._asked[request_id] = answer
         self.feed(RequestArrived(request_id, asker.key.peer, sent.request))
@@ -268,23 +310,21 @@ class VirtualNode:
     def _respond(self, request_id: int, response: Response | None) -> None:
         answer = self._asked.pop(request_id, None)
         if answer is not None:
+            if response is not None:
+                self.world.book.note_response(response)
             answer(response)
 
     def receive_response(
-        self,
-        source: "VirtualNode",
-        sent: SendRequest,
-        response: Response | None,
-        incarnation: int,
+        self, source: "VirtualNode", sent: SendRequest, response: Response | None
     ) -> None:
         """The answer to a request of ours arrives."""
-        if self.incarnation != incarnation or sent.request_id not in self._open_requests:
+        if sent.request_id not in self._open_requests:
             return
-        self._open_requests.remove(sent.request_id)
         verified = None if response is None else self._verifier.response(response)
         if verified is None or isinstance(verified, Rejected):
             if isinstance(verified, Rejected):
                 self.feed(PeerMisbehaved(source.key.peer, verified.reason, verified.detail))
-            self.feed(RequestFailed(sent.request_id, source.key.peer))
+            self._fail(sent.request_id)
         else:
+            del self._open_requests[sent.request_id]
             self.feed(ResponseArrived(sent.request_id, source.key.peer, verified))

@@ -1,13 +1,16 @@
 """The virtual world: a network of replicas on a virtual clock, drawn from one seed.
 
-    world = World(seed=7, nodes=7, validators=4)
+    world = World(seed=7, nodes=7, validators=7)
     world.start()
-    world.run_until(height_at_least(3), within_s=60)
-    with world.partition(world.nodes[:2], world.nodes[2:]):
-        world.run_for(20)
+    west, east = split(world.validators, 2, 5)
+    world.run_until(height_at_least(3))
+    with world.partition(west, east):
+        world.run_for(seconds(30))
+    world.run_until(caught_up(west, east), within=seconds(60))
     world.check()
 
-One named random stream a purpose: a draw more in one place changes nothing in another.
+One named random stream a purpose: a draw more in one place changes nothing in another. Agreement,
+the invariants of every block and equivocation are watched all the time; `check` looks at the disks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,21 +18,27 @@ from contextlib import contextmanager
 from random import Random
 from typing import Final
 
-from p2p.model.inputs import PeerConnected, PeerDisconnected
+from p2p.model.effects import HangUp
 from p2p.model.parameters import Genesis, GenesisAccount, Parameters
 from p2p.model.requests import PeerRecord
+from p2p.model.rpc import Rpc
 from p2p.node.verifier import Verifier
 from p2p.primitives.digests import digest
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
 from p2p.primitives.units import Amount, Digest, Height, Millis, PeerId
-from p2p.protocol.interface import Committed, DialFailed, Event, InvariantViolated, Saved
+from p2p.protocol.interface import Committed, Event, InvariantViolated, Saved
 from p2p.protocol.replica import NodeParameters, Replica
+from sim_harness.virtual.checkers import SAFETY, Audit, Checker
+from sim_harness.virtual.conditions import Condition
 from sim_harness.virtual.heap import MICROS_PER_MS, EventHeap
-from sim_harness.virtual.links import Latency, Links
-from sim_harness.virtual.node import SYNC_US, VirtualNode
+from sim_harness.virtual.links import Connection, Latency, Links
+from sim_harness.virtual.network import Network
+from sim_harness.virtual.node import VirtualNode
 from sim_harness.virtual.regions import REGIONS, one_way_us
 from sim_harness.virtual.signatures import KeyedHashScheme
+from sim_harness.virtual.signed_book import SignedBook
+from sim_harness.virtual.spans import seconds
 
 GENESIS_MS: Final = Millis(1_700_000_000_000)
 SEEDS_COUNT: Final = 3
@@ -37,12 +46,16 @@ BALANCE: Final = Amount(1_000_000_000)
 BOND: Final = Amount(100_000_000)
 JITTER_US: Final = 2_000
 BYTES_PER_SECOND: Final = 12_500_000
-"""100 Mbit/s."""
-DIAL_TIMEOUT_US: Final = 8_000_000
-RESET_US: Final = 1_000
-"""How soon a crashed process's kernel resets its connections, beyond the latency."""
+"""100 Mbit/s, of each node's uplink."""
+WITHIN_DEFAULT: Final = seconds(120)
+"""Virtual time that a condition gets unless the scenario says another."""
+START_SPREAD: Final = seconds(1)
+"""Nodes started together begin within this."""
+LOOK_US: Final = 100_000
+"""A condition is looked at after every event that a node tells of, and at least this often."""
 
-Condition = Callable[["World"], bool]
+Tamper = Callable[[VirtualNode, VirtualNode, Rpc], Rpc]
+"""What becomes of an RPC between sender and receiver."""
 
 
 class SafetyViolated(AssertionError):
@@ -61,6 +74,7 @@ class World:
         nodes: how many; the first `validators` are bonded alike.
         parameters: of the chain.
         latency: microseconds between node indices; None spreads the nodes over AWS regions.
+        jitter_us: drawn on top of every latency.
         real_signatures: Ed25519 instead of a keyed hash.
         node_parameters: local choices, the same for all.
     """
@@ -73,34 +87,46 @@ class World:
         validators: int,
         parameters: Parameters | None = None,
         latency: Latency | None = None,
+        jitter_us: int = JITTER_US,
         real_signatures: bool = False,
         node_parameters: NodeParameters | None = None,
     ) -> None:
+        if not 0 < validators <= nodes:
+            raise ValueError(f"{validators} validators among {nodes} nodes")
         self.seed = seed
         self.heap = EventHeap(GENESIS_MS)
         self.violations: list[str] = []
+        self.bans: list[str] = []
+        """Who hung up on whom for misbehaving."""
         self.committed: dict[Height, Digest] = {}
         """The first block that any node committed, by height."""
+        self.tamper: Tamper | None = None
+        """A fault of the wire between nodes."""
+        self._news = False
         self._draws: dict[str, Random] = {}
         self._node_parameters = node_parameters or NodeParameters()
         self._keys = [Key(digest(b"world", b"%d %d" % (seed, index))) for index in range(nodes)]
         self.genesis = self._make_genesis(validators, parameters or Parameters())
-        self._scheme = Ed25519Scheme() if real_signatures else KeyedHashScheme()
+        self.scheme = Ed25519Scheme() if real_signatures else KeyedHashScheme()
         self._signers = [self._signer(key) for key in self._keys]
+        self.book = SignedBook(self.genesis.chain_id)
+        self.audit = Audit(self.genesis, self.scheme)
         self.links = Links(
             self.heap,
             latency or self._regional_latency(),
             jitter=self.stream("jitter"),
-            jitter_us=JITTER_US,
+            jitter_us=jitter_us,
             bytes_per_second=BYTES_PER_SECOND,
-            broken=self._disconnected,
+            silent=self._silent,
         )
+        self.network = Network(self, self.links)
         chain_id = self.genesis.chain_id
         self.nodes = [
-            VirtualNode(self, index, key, Verifier(chain_id, self._scheme))
+            VirtualNode(self, index, key, Verifier(chain_id, self.scheme))
             for index, key in enumerate(self._keys)
         ]
         self.validators = self.nodes[:validators]
+        self.others = self.nodes[validators:]
         self.by_peer: dict[PeerId, VirtualNode] = {node.key.peer: node for node in self.nodes}
 
     # ---- making ------------------------------------------------------------------------------
@@ -113,8 +139,8 @@ class World:
         return Genesis(f"world-{self.seed}", GENESIS_MS, parameters, accounts)
 
     def _signer(self, key: Key) -> Signer:
-        if isinstance(self._scheme, KeyedHashScheme):
-            return self._scheme.enroll(key)
+        if isinstance(self.scheme, KeyedHashScheme):
+            return self.scheme.enroll(key)
         return Ed25519Signer(key)
 
     def _regional_latency(self) -> Latency:
@@ -148,13 +174,8 @@ class World:
             self._draws[purpose] = Random(int.from_bytes(named))
         return self._draws[purpose]
 
-    def draw_survival(self) -> bool:
-        """Whether a write that a crash interrupted is found on the disk."""
-        return self.stream("disk").random() < 0.5
-
-    def sync_us(self) -> int:
-        """How long the next fsync takes."""
-        return SYNC_US + self.stream("disk").randint(0, SYNC_US)
+    def _silent(self, connection: Connection) -> None:
+        self.network.silent(connection)
 
     # ---- running -----------------------------------------------------------------------------
 
@@ -168,10 +189,10 @@ class World:
         """Of everything that happened so far."""
         return self.heap.digest
 
-    def start(self, nodes: Sequence[VirtualNode] | None = None, *, within_s: float = 1.0) -> None:
-        """Start nodes that are down, each at a drawn moment."""
-        for node in self.nodes if nodes is None else nodes:
-            delay_us = self.stream("start").randint(0, int(within_s * 1_000_000))
+    def start(self, *nodes: VirtualNode, within: Millis = START_SPREAD) -> None:
+        """Start these nodes, or all, as far as they are down; each at a drawn moment."""
+        for node in nodes or self.nodes:
+            delay_us = self.stream("start").randint(0, within * MICROS_PER_MS)
 
             def begin(node: VirtualNode = node) -> bytes:
                 if not node.is_up:
@@ -180,31 +201,39 @@ class World:
 
             self.heap.after(delay_us, "start", begin)
 
-    def run_for(self, seconds: float) -> None:
+    def run_for(self, span: Millis) -> None:
         """Let virtual time pass. Raises SafetyViolated."""
-        until_us = self.heap.now_us + int(seconds * 1_000_000)
+        until_us = self.heap.now_us + span * MICROS_PER_MS
         while (next_us := self.heap.next_us) is not None and next_us <= until_us:
             self._one()
         self.heap.now_us = until_us
 
-    def run_until(self, condition: Condition, *, within_s: float) -> float:
-        """Run until a condition holds; the virtual seconds it took. Raises Expired, SafetyViolated."""
+    def run_until(self, condition: Condition, *, within: Millis = WITHIN_DEFAULT) -> Millis:
+        """Run until a condition holds; the time that it took. Raises Expired, SafetyViolated."""
         start_us = self.heap.now_us
-        while not condition(self):
+        until_us = start_us + within * MICROS_PER_MS
+        look_us = start_us
+        self._news = True
+        while True:
             next_us = self.heap.next_us
-            if next_us is None or next_us - start_us > within_s * 1_000_000:
+            is_over = next_us is None or next_us > until_us
+            if self._news or is_over or self.heap.now_us >= look_us:
+                self._news, look_us = False, self.heap.now_us + LOOK_US
+                if condition(self):
+                    return Millis((self.heap.now_us - start_us) // MICROS_PER_MS)
+            if is_over:
                 heights = [node.height for node in self.nodes]
-                raise Expired(f"not within {within_s} s; heights {heights}, seed {self.seed}")
+                raise Expired(f"not within {within} ms; heights {heights}, seed {self.seed}")
             self._one()
-        return (self.heap.now_us - start_us) / 1_000_000
 
     def _one(self) -> None:
         self.heap.step()
-        if self.violations:
-            raise SafetyViolated(f"{self.violations[0]}; seed {self.seed}")
+        if self.violations or self.book.conflicts:
+            self._refuse([*self.violations, *self.book.conflicts])
 
     def heard(self, node: VirtualNode, event: Event) -> None:
         """A node notifies: check agreement at once."""
+        self._news = True
         match event:
             case Committed(height=height, header_digest=found):
                 first = self.committed.setdefault(height, found)
@@ -215,65 +244,29 @@ class World:
             case _:
                 pass
 
-    # ---- connections -------------------------------------------------------------------------
+    def heard_hang_up(self, node: VirtualNode, order: HangUp) -> None:
+        """A node closes a connection: was it a punishment?"""
+        other = self.by_peer.get(order.peer)
+        if other is not None and order.reason.startswith("banned"):
+            self.bans.append(f"node {node.index} banned node {other.index}: {order.reason}")
 
-    def dial(self, source: int, peer: PeerId) -> None:
-        """A node dials another."""
-        target = self.by_peer.get(peer)
-        dialer = self.nodes[source]
-        incarnation = dialer.incarnation
-
-        def finish() -> bytes:
-            if dialer.incarnation != incarnation:
-                return b"%d gone" % source
-            if target is None or not target.is_up or self.links.is_cut(source, target.index):
-                dialer.feed(DialFailed(peer))
-            elif not self.links.is_up(source, target.index):
-                self.links.connect(source, target.index)
-                address = self.address_of(target.index)
-                dialer.feed(PeerConnected(peer, outbound=True, address=address))
-                came_from = self.address_of(source)
-                target.feed(PeerConnected(dialer.key.peer, outbound=False, address=came_from))
-            return b"%d>%d" % (source, -1 if target is None else target.index)
-
-        if target is None or self.links.is_cut(source, target.index):
-            self.heap.after(DIAL_TIMEOUT_US, "dial", finish)
-        else:
-            self.heap.after(self.links.handshake_us(source, target.index), "dial", finish)
-
-    def hang_up(self, source: int, peer: PeerId) -> None:
-        """A node closes a connection."""
-        target = self.by_peer.get(peer)
-        if target is not None and self.links.disconnect(source, target.index):
-            self._disconnected(source, target.index, "hung up")
-
-    def _disconnected(self, one: int, other: int, reason: str) -> None:
-        for here, there in ((one, other), (other, one)):
-            gone = PeerDisconnected(self.nodes[there].key.peer, reason)
-            self._tell_later(here, gone, delay_us=self.links.delay_us(one, other))
-
-    def _tell_later(self, index: int, news: PeerDisconnected, *, delay_us: int) -> None:
-        node = self.nodes[index]
-        incarnation = node.incarnation
-
-        def tell() -> bytes:
-            if node.incarnation == incarnation:
-                node.feed(news)
-            return b"%d" % index
-
-        self.heap.after(delay_us, "disconnected", tell)
+    def on_the_wire(self, source: VirtualNode, target: VirtualNode, rpc: Rpc) -> Rpc:
+        """What an RPC that leaves a node arrives as."""
+        self.book.note_rpc(rpc)
+        return rpc if self.tamper is None else self.tamper(source, target, rpc)
 
     # ---- faults ------------------------------------------------------------------------------
 
-    def crash(self, *nodes: VirtualNode) -> None:
-        """Kill processes at this moment; their disks keep what was durable."""
+    def crash(self, *nodes: VirtualNode, survives: bool | None = None) -> None:
+        """Kill processes at this moment; their disks keep what was durable.
+
+        `survives`: whether a write under way is found on the disk; drawn unless said.
+        """
         for node in nodes:
-            node.crash()
-            for other in self.links.peers_of(node.index):
-                self.links.disconnect(node.index, other)
-                gone = PeerDisconnected(node.key.peer, "reset")
-                delay_us = RESET_US + self.links.delay_us(node.index, other)
-                self._tell_later(other, gone, delay_us=delay_us)
+            if node.is_up:
+                node.crash(survives=survives)
+                self.network.crashed(node)
+        self._news = True
 
     @contextmanager
     def partition(self, *groups: Sequence[VirtualNode]) -> Iterator[None]:
@@ -293,37 +286,16 @@ class World:
 
     # ---- checks ------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Safety of everything so far: one chain, on every disk, running or not. Raises."""
-        if self.violations:
-            raise SafetyViolated(f"{self.violations[0]}; seed {self.seed}")
-        for node in self.nodes:
-            if node.replica is None:
-                continue
-            state = node.replica.state
-            if state.height and self.committed.get(state.height) != state.header_digest:
-                raise SafetyViolated(f"node {node.index} left the chain; seed {self.seed}")
+    def check(self, *checkers: Checker) -> None:
+        """Ask these checkers, or all of safety, about every disk, running or not.
 
-    def wall_ms(self, since_ms: Millis) -> int:
-        """Virtual milliseconds since a moment."""
-        return self.heap.now_us // MICROS_PER_MS - since_ms
+        Raises SafetyViolated with everything found.
+        """
+        found = [*self.violations]
+        for checker in checkers or SAFETY:
+            found += [f"{checker.__name__}: {one}" for one in checker(self)]
+        self._refuse(found)
 
-
-def height_at_least(height: int, nodes: Sequence[VirtualNode] | None = None) -> Condition:
-    """These nodes, or all, run and have committed a height."""
-
-    def reached(world: World) -> bool:
-        watched = world.nodes if nodes is None else nodes
-        return all(node.height >= height for node in watched)
-
-    return reached
-
-
-def caught_up() -> Condition:
-    """Every running node has one state."""
-
-    def together(world: World) -> bool:
-        states = [node.replica.state for node in world.nodes if node.replica is not None]
-        return bool(states) and all(state.root == states[0].root for state in states)
-
-    return together
+    def _refuse(self, found: Sequence[str]) -> None:
+        if found:
+            raise SafetyViolated(f"{'; '.join(found)}; seed {self.seed}")

@@ -1,0 +1,67 @@
+"""A modelled disk: one batch of writes at a time, durable after an fsync; a crash may lose it.
+
+`crash_point` stops a process exactly where a power cut hurts most: it is asked before a batch is
+durable and again after, before anything that was to follow it.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from p2p.model.persistence import Write
+from p2p.storage.memory import MemoryStore
+from sim_harness.virtual.heap import EventHeap
+
+SYNC_US: Final = 2_000
+"""An fsync of a good SSD; up to twice as long, by lot."""
+
+CrashPoint = Callable[[int, bool], bool]
+"""Of a batch's number and whether it is durable: whether the process dies there."""
+
+
+class Disk:
+    """What the processes of one node wrote, and the batch under way."""
+
+    def __init__(self, heap: EventHeap, draws: Random) -> None:
+        self.store = MemoryStore()
+        self.batches = 0
+        """Batches begun so far, over all processes."""
+        self.crash_point: CrashPoint | None = None
+        self._heap = heap
+        self._draws = draws
+        self._writing: Sequence[Write] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is under way."""
+        return self._writing is not None
+
+    def dies(self, *, durable: bool) -> bool:
+        """Whether the process is to die at this point of the batch under way."""
+        return self.crash_point is not None and self.crash_point(self.batches, durable)
+
+    def write(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
+        """Make a batch durable; `then` follows, unless the process crashes before."""
+        assert self._writing is None, "one batch at a time"
+        self.batches += 1
+        number = self.batches
+        self._writing = writes
+
+        def synced() -> bytes:
+            if self._writing is None or self.batches != number:
+                return b"lost"
+            self._writing = None
+            self.store.commit(writes)
+            then()
+            return b"%d" % len(writes)
+
+        self._heap.after(SYNC_US + self._draws.randint(0, SYNC_US), "synced", synced)
+
+    def crash(self, *, survives: bool | None = None) -> None:
+        """The process dies: the batch under way is lost or was written, by lot unless said."""
+        if self._writing is None:
+            return
+        writes, self._writing = self._writing, None
+        drawn = self._draws.random() < 0.5
+        if drawn if survives is None else survives:
+            self.store.commit(writes)

@@ -1,0 +1,84 @@
+"""Every vote and proposal that left any node of a world: who ever said two things in one slot?
+
+Honest nodes pass on only what they verified, so a message that left one was truly signed. The book
+compares statements, not bytes: the same vote signed twice is one statement.
+"""
+
+from typing import Final
+
+from p2p.model.block import Certificate
+from p2p.model.parameters import PROPOSAL_BYTES_MAX
+from p2p.model.requests import Blocks, Response, RoundMessages
+from p2p.model.rpc import MessageId, Rpc
+from p2p.model.topic import Topic, topic_name
+from p2p.model.vote import Proposal, ProposedBlock, Vote, certificate_votes
+from p2p.primitives.codec import decode
+from p2p.primitives.units import AccountId, Digest, Height, Round
+
+_PROPOSAL: Final = "proposal"
+
+Slot = tuple[AccountId, Height, Round, str]
+"""Signer, height, round, and the kind of vote or "proposal"."""
+Statement = tuple[Digest | None, int]
+"""Header digest, and the valid round of a proposal."""
+
+
+class SignedBook:
+    """The first statement of every slot, and the conflicts found."""
+
+    def __init__(self, chain_id: Digest) -> None:
+        self.conflicts: list[str] = []
+        self._topic = topic_name(Topic.VOTES, chain_id)
+        self._said: dict[Slot, Statement] = {}
+        self._seen: set[MessageId] = set()
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def proposers(self) -> list[tuple[Height, Round, AccountId]]:
+        """Who proposed, by height and round."""
+        slots = [
+            (height, round_, who) for who, height, round_, what in self._said if what == _PROPOSAL
+        ]
+        return sorted(slots)
+
+    def note_rpc(self, rpc: Rpc) -> None:
+        """Gossip leaves a node."""
+        for message in rpc.publish:
+            if message.topic != self._topic or message.id in self._seen:
+                continue
+            self._seen.add(message.id)
+            value = decode(message.data, Vote | ProposedBlock, bytes_max=PROPOSAL_BYTES_MAX)  # type: ignore[arg-type]
+            self.note(value.proposal if isinstance(value, ProposedBlock) else value)
+
+    def note_response(self, response: Response) -> None:
+        """The answer to a neighbour's question leaves a node."""
+        match response:
+            case RoundMessages(votes=votes, proposal=proposed):
+                for vote in votes:
+                    self.note(vote)
+                if proposed is not None:
+                    self.note(proposed.proposal)
+            case Blocks(blocks=blocks):
+                for committed in blocks:
+                    self.note_certificate(committed.certificate)
+            case _:
+                pass
+
+    def note_certificate(self, certificate: Certificate) -> None:
+        """Precommits gathered into a proof."""
+        for vote in certificate_votes(certificate):
+            self.note(vote)
+
+    def note(self, message: Vote | Proposal) -> None:
+        """One signed message."""
+        if isinstance(message, Vote):
+            slot = (message.validator, message.height, message.round, message.kind.name.lower())
+            statement = (message.header_digest, 0)
+        else:
+            slot = (message.proposer, message.height, message.round, _PROPOSAL)
+            statement = (message.header_digest, message.valid_round)
+        first = self._said.setdefault(slot, statement)
+        if first != statement:
+            who, height, round_, what = slot
+            self.conflicts.append(f"{who.hex()[:8]} signed two {what}s at {height}/{round_}")
