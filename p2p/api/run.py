@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from p2p.api.server import serve_api
+from p2p.network import preload
 from p2p.network.port import TransportError
 from p2p.node.errors import UserError
 from p2p.node.home import Home
@@ -30,6 +31,7 @@ def run_home(home: Path) -> None:
     """Run a home's node until SIGINT or SIGTERM. Raises UserError for what a person can mend."""
     level = Home(home).read_config().log.level
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format=LOG_FORMAT)
+    preload()  # here a signal still ends the process at once
     try:
         trio.run(_run, Home(home).path)
     except* (UserError, StoreError, TransportError, Malformed) as faults:

@@ -27,6 +27,11 @@ STREAM_PROTOCOLS: Final = ("/gigmesh/blob/1",)
 """Message streams: served by `TransportHandler.stream_opened`."""
 
 
+def preload() -> None:
+    """Import libp2p now: seconds on a small board, during which nothing else can be heard."""
+    import p2p.network.libp2p_transport  # noqa: F401
+
+
 def open_transport(
     key: Key,
     listen: Sequence[str],
