@@ -1,7 +1,7 @@
 """The one place where untrusted bytes become `Verified` values.
 
 Form first (size, canonical encoding, chain), then a cheap look at the context (`admits`, the
-replica's view: is the signer a validator at all?), then signatures, the dear part: about 85 us each.
+replica's view: is the signer a validator at all?), then signatures, the dear part: 85 us each.
 Signatures that verified are remembered, since a vote comes back inside a certificate and a receipt
 inside a block. The class is free of clock and wire; the virtual world uses it with its own scheme.
 """
@@ -55,7 +55,10 @@ class Verifier:
     def message(
         self, topic: Topic, data: bytes, admits: Admits | None = None
     ) -> Verified[GossipValue] | Rejected:
-        """Check a gossip message. Rejects MALFORMED, WRONG_CHAIN, BAD_SIGNATURE, or what `admits` says."""
+        """Check a gossip message.
+
+        Rejects: MALFORMED, WRONG_CHAIN, BAD_SIGNATURE, or what `admits` says.
+        """
         form, bytes_max = _FORMS[topic]
         try:
             value: GossipValue = decode(data, form, bytes_max=bytes_max)  # type: ignore[arg-type]
