@@ -50,6 +50,11 @@ def caught_up(*groups: Group) -> Condition:
     return together
 
 
+def signed_since(height: int, node: "VirtualNode") -> Condition:
+    """A vote or proposal of this node for this height, or one above, has left some node."""
+    return lambda world: world.book.last_height(node.key.account) >= height
+
+
 def ads_known(count: int, nodes: Group | None = None) -> Condition:
     """These nodes, or all, run and know the ads of so many providers."""
 

@@ -31,9 +31,18 @@ class SignedBook:
         self._topic = topic_name(Topic.VOTES, chain_id)
         self._said: dict[Slot, Statement] = {}
         self._seen: set[MessageId] = set()
+        self._last: dict[AccountId, Height] = {}
 
     def __len__(self) -> int:
         return len(self._said)
+
+    def slots(self) -> list[Slot]:
+        """Every slot that something was said in, in the order of the first words."""
+        return list(self._said)
+
+    def last_height(self, signer: AccountId) -> Height:
+        """The greatest height that a signer spoke at; 0 if it never did."""
+        return self._last.get(signer, Height(0))
 
     def proposers(self) -> list[tuple[Height, Round, AccountId]]:
         """Who proposed, by height and round."""
@@ -78,6 +87,7 @@ class SignedBook:
         else:
             slot = (message.proposer, message.height, message.round, _PROPOSAL)
             statement = (message.header_digest, message.valid_round)
+        self._last[slot[0]] = max(slot[1], self._last.get(slot[0], Height(0)))
         first = self._said.setdefault(slot, statement)
         if first != statement:
             who, height, round_, what = slot

@@ -27,7 +27,7 @@ from p2p.model.topic import Topic
 from p2p.model.vote import Proposal, ProposedBlock, Vote
 from p2p.primitives.codec import decode, encode
 from p2p.primitives.signing import Signer, Verified
-from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId
+from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId, Round
 from p2p.protocol.consensus import interface as consensus
 from p2p.protocol.consensus.driver import ConsensusDriver
 from p2p.protocol.consensus.proposer import WeightedProposers
@@ -120,6 +120,10 @@ class Chain:
     def driver(self) -> ConsensusDriver:
         """To read: which votes it holds."""
         return self._driver
+
+    def proposer(self, round_: int) -> AccountId:
+        """Whose turn it is in a round of the open height, or of the one that opens next."""
+        return self._proposers.of(Round(round_))
 
     def candidate(self, header_digest: Digest) -> Block | None:
         """A block proposed for the open height."""
