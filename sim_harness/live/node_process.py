@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Final
 
+import msgspec
 import trio
 
 from p2p.model.ledger import RewardRow
@@ -47,6 +48,15 @@ def run(task: NodeTask) -> None:
         stream=sys.stderr,
     )
     trio.run(_serve, task)
+
+
+def describe(event: Event) -> str:
+    """An event in a line that people can read."""
+    parts = [
+        f"{name} {value.hex()[:16] if isinstance(value, bytes) else value}"
+        for name, value in msgspec.structs.asdict(event).items()
+    ]
+    return f"{type(event).__name__}: {', '.join(parts)}"[:TEXT_MAX]
 
 
 async def _serve(task: NodeTask) -> None:
@@ -156,7 +166,7 @@ class _Watcher:
             case AdLearned():
                 pass  # the status counts them
             case _:
-                self._reporter.tell(Noted(type(event).__name__, str(event)[:TEXT_MAX]))
+                self._reporter.tell(Noted(type(event).__name__, describe(event)))
 
     def _received(self, height: Height) -> int:
         """What this node was paid in a block."""
