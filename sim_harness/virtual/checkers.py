@@ -1,7 +1,7 @@
 """What must hold in a world whatever goes wrong: small checkers over all disks and signed words.
 
 A checker yields one sentence for everything that it finds wrong. Nodes that are down count: what
-is on their disks was promised to somebody.
+is on their disks was promised to somebody. Nodes that an adversary runs do not.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -107,17 +107,17 @@ def stored_state(node: "VirtualNode") -> State | None:
 
 def agreement(world: "World") -> Iterator[str]:
     """No two disks hold different blocks of one height, whether their nodes run or not."""
-    headers = [block.block.header for node in world.nodes for block in stored_chain(node)]
+    headers = [block.block.header for node in world.honest for block in stored_chain(node)]
     for violation in check_agreement(headers):
         yield violation.detail
-    for node in world.nodes:
+    for node in world.honest:
         if node.replica is not None and node.replica.chain.halted is not None:
             yield f"node {node.index} halted: {node.replica.chain.halted}"
 
 
 def validity(world: "World") -> Iterator[str]:
     """Every disk holds one proven chain from genesis, which executes to the state beside it."""
-    for node in world.nodes:
+    for node in world.honest:
         tip, height = world.genesis.chain_id, 0
         for committed in stored_chain(node):
             header = committed.block.header
@@ -136,7 +136,7 @@ def validity(world: "World") -> Iterator[str]:
 
 def supply_conserved(world: "World") -> Iterator[str]:
     """What all own is what there was at genesis, but for what blocks burned."""
-    for node in world.nodes:
+    for node in world.honest:
         state = stored_state(node)
         if state is None:
             continue
@@ -152,7 +152,7 @@ def supply_conserved(world: "World") -> Iterator[str]:
 
 def no_equivocation(world: "World") -> Iterator[str]:
     """Nobody signed two different votes or proposals for one slot that left any node."""
-    for node in world.nodes:
+    for node in world.honest:
         for committed in stored_chain(node):
             world.book.note_certificate(committed.certificate)
     yield from world.book.conflicts
@@ -163,9 +163,9 @@ def receipts_settled(world: "World") -> Iterator[str]:
 
     To be asked once a network is whole: a receipt may wait while its validators cannot be reached.
     """
-    ledger = max((found for node in world.nodes if (found := stored_state(node))), key=_height)
+    ledger = max((found for node in world.honest if (found := stored_state(node))), key=_height)
     late = world.genesis.parameters.receipt_late_epochs
-    for node in world.nodes:
+    for node in world.honest:
         for receipt in held_receipts(node):
             channel = ledger.channels.get(receipt.channel)
             if receipt.provider != node.key.account or channel is None:
@@ -185,7 +185,7 @@ def held_receipts(node: "VirtualNode") -> Iterator[ServiceReceipt]:
 
 
 def nobody_banned(world: "World") -> Iterator[str]:
-    """No node punished another: all of them are honest."""
+    """No honest node punished another."""
     yield from world.bans
 
 

@@ -310,7 +310,7 @@ class VirtualNode:
     def _respond(self, request_id: int, response: Response | None) -> None:
         answer = self._asked.pop(request_id, None)
         if answer is not None:
-            if response is not None:
+            if response is not None and self.world.is_honest(self):
                 self.world.book.note_response(response)
             answer(response)
 

@@ -1,9 +1,11 @@
 """Every vote and proposal that left any node of a world: who ever said two things in one slot?
 
-Honest nodes pass on only what they verified, so a message that left one was truly signed. The book
-compares statements, not bytes: the same vote signed twice is one statement.
+Honest nodes pass on only what they verified, so a message that left one was truly signed; what
+leaves a liar counts when an honest node passes it on. The book compares statements, not bytes:
+the same vote signed twice is one statement.
 """
 
+from collections.abc import Container
 from typing import Final
 
 from p2p.model.block import Certificate
@@ -26,8 +28,11 @@ Statement = tuple[Digest | None, int]
 class SignedBook:
     """The first statement of every slot, and the conflicts found."""
 
-    def __init__(self, chain_id: Digest) -> None:
+    def __init__(self, chain_id: Digest, *, excused: Container[AccountId] = ()) -> None:
         self.conflicts: list[str] = []
+        self.lies: list[str] = []
+        """Conflicts of those who are excused: adversaries."""
+        self._excused = excused
         self._topic = topic_name(Topic.VOTES, chain_id)
         self._said: dict[Slot, Statement] = {}
         self._seen: set[MessageId] = set()
@@ -91,4 +96,5 @@ class SignedBook:
         first = self._said.setdefault(slot, statement)
         if first != statement:
             who, height, round_, what = slot
-            self.conflicts.append(f"{who.hex()[:8]} signed two {what}s at {height}/{round_}")
+            found = self.lies if who in self._excused else self.conflicts
+            found.append(f"{who.hex()[:8]} signed two {what}s at {height}/{round_}")

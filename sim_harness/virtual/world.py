@@ -26,7 +26,7 @@ from p2p.node.verifier import Verifier
 from p2p.primitives.digests import digest
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
-from p2p.primitives.units import Amount, Digest, Height, Millis, PeerId
+from p2p.primitives.units import AccountId, Amount, Digest, Height, Millis, PeerId
 from p2p.protocol.interface import Committed, Event, InvariantViolated, Saved
 from p2p.protocol.replica import NodeParameters, Replica
 from sim_harness.virtual.checkers import SAFETY, Audit, Checker
@@ -54,6 +54,8 @@ START_SPREAD: Final = seconds(1)
 LOOK_US: Final = 100_000
 """A condition is looked at after every event that a node tells of, and at least this often."""
 
+ReplicaMaker = Callable[..., Replica]
+"""Makes a replica, or a subclass of it, from the arguments of its constructor."""
 Tamper = Callable[[VirtualNode, VirtualNode, Rpc], Rpc]
 """What becomes of an RPC between sender and receiver."""
 
@@ -102,6 +104,10 @@ class World:
         """The first block that any node committed, by height."""
         self.tamper: Tamper | None = None
         """A fault of the wire between nodes."""
+        self.liars: dict[AccountId, str] = {}
+        """Accounts in the hands of an adversary, and its kind: no promise is broken by them."""
+        self.makers: dict[int, ReplicaMaker] = {}
+        """What runs instead of the product's replica, by node index: adversaries and canaries."""
         self._news = False
         self._draws: dict[str, Random] = {}
         self._node_parameters = node_parameters or NodeParameters()
@@ -109,7 +115,7 @@ class World:
         self.genesis = self._make_genesis(validators, parameters or Parameters())
         self.scheme = Ed25519Scheme() if real_signatures else KeyedHashScheme()
         self._signers = [self._signer(key) for key in self._keys]
-        self.book = SignedBook(self.genesis.chain_id)
+        self.book = SignedBook(self.genesis.chain_id, excused=self.liars)
         self.audit = Audit(self.genesis, self.scheme)
         self.links = Links(
             self.heap,
@@ -153,14 +159,31 @@ class World:
         seeds = tuple(
             PeerRecord(key.account, (self.address_of(index),)) for index, key in enumerate(first)
         )
-        return Replica(
+        return self.makers.get(node.index, Replica)(
             genesis=self.genesis,
-            signer=self._signers[node.index],
+            signer=self.signer_of(node),
             parameters=self._node_parameters,
             seeds=seeds,
             saved=saved,
             seed=digest(b"replica", b"%d %d %d" % (self.seed, node.index, node.incarnation)),
         )
+
+    def signer_of(self, node: VirtualNode) -> Signer:
+        """The hand of a node's key, for whoever runs it."""
+        return self._signers[node.index]
+
+    def enroll(self, name: bytes) -> Signer:
+        """A key more, of this name, that no node runs: a sock puppet's."""
+        return self._signer(Key(digest(b"puppet", b"%d" % self.seed, name)))
+
+    @property
+    def honest(self) -> list[VirtualNode]:
+        """Nodes that no adversary runs."""
+        return [node for node in self.nodes if self.is_honest(node)]
+
+    def is_honest(self, node: VirtualNode) -> bool:
+        """Whether no adversary runs a node."""
+        return node.key.account not in self.liars
 
     def address_of(self, index: int) -> str:
         """A node's multiaddr; nothing listens there."""
@@ -234,6 +257,8 @@ class World:
     def heard(self, node: VirtualNode, event: Event) -> None:
         """A node notifies: check agreement at once."""
         self._news = True
+        if not self.is_honest(node):
+            return
         match event:
             case Committed(height=height, header_digest=found):
                 first = self.committed.setdefault(height, found)
@@ -247,12 +272,15 @@ class World:
     def heard_hang_up(self, node: VirtualNode, order: HangUp) -> None:
         """A node closes a connection: was it a punishment?"""
         other = self.by_peer.get(order.peer)
-        if other is not None and order.reason.startswith("banned"):
+        if other is None or not (self.is_honest(node) and self.is_honest(other)):
+            return
+        if order.reason.startswith("banned"):
             self.bans.append(f"node {node.index} banned node {other.index}: {order.reason}")
 
     def on_the_wire(self, source: VirtualNode, target: VirtualNode, rpc: Rpc) -> Rpc:
         """What an RPC that leaves a node arrives as."""
-        self.book.note_rpc(rpc)
+        if self.is_honest(source):
+            self.book.note_rpc(rpc)
         return rpc if self.tamper is None else self.tamper(source, target, rpc)
 
     # ---- faults ------------------------------------------------------------------------------
