@@ -1,9 +1,9 @@
 """What one gossip message costs a replica: `python -m benchmarks.replica [--json]`.
 
-A replica with a full mesh hears capacity ads of providers it does not know, each from one mesh peer
-(first seen) and then from another (duplicate). First seen counts all between the decoded RPC and the
-orders to forward it: message id, decoding, context, registry, mesh; not the signature, which is timed
-beside it as the floor.
+A replica with a full mesh hears capacity ads of providers it does not know, each from one mesh
+peer (first seen) and then from another (duplicate). First seen counts all between the decoded RPC
+and the orders to forward it: message id, decoding, context, registry, mesh; not the signature,
+which is timed beside it as the floor.
 """
 
 import argparse
