@@ -17,6 +17,7 @@ from typing import Final, TypeVar, assert_never
 
 import trio
 
+from p2p.api.client import ApiClient
 from sim_harness.live.messages import CommitNoted, NodeWord, Noted, Ready, Status, VoteNoted
 from sim_harness.live.zygote import NODE_ENTRY, Child, Zygote, ZygoteError, open_zygote
 
@@ -205,6 +206,10 @@ class LiveCluster:
     def status(self, index: int) -> Status | None:
         """What a node told last; None when its process said nothing yet."""
         return self.nodes[index].status
+
+    def client(self, index: int) -> ApiClient:
+        """A client of a node's HTTP API; it blocks, so call it in a thread. Raises UserError."""
+        return ApiClient(self.nodes[index].home)
 
     def up(self) -> list[LiveNode]:
         """Nodes that serve."""

@@ -44,6 +44,7 @@ from sim_harness.live.process_memory import resident_bytes
 from sim_harness.live.task import Entry, NodeTask, Reporter
 
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
 
 
 def main() -> None:
@@ -146,6 +147,7 @@ class Zygote:
             _reset_signals()
             os.close(self._wake_write)
             _redirect(order.log)
+            _name(f"gigmesh-{order.node:03}")
             random.seed()
             gc.enable()
             reporter = Reporter(socket.socket(fileno=descriptor))
@@ -200,6 +202,12 @@ def _redirect(log: str) -> None:
     os.dup2(file, 2)
     os.close(null)
     os.close(file)
+
+
+def _name(name: str) -> None:
+    """What `ps -o comm` and `top` call this process; at most 15 characters."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def _ignore(_number: int, _frame: object) -> None:
