@@ -1,6 +1,6 @@
 """Fetching a blob: from one provider after another, each going on where the last one stopped."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -30,22 +30,23 @@ class Holder(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-async def holders(dealer: Dealer, blob: BlobId) -> AsyncIterator[Holder]:
-    """Providers to fetch from: those we placed it at, then whoever says that it holds it."""
+def placed(dealer: Dealer, blob: BlobId) -> tuple[Holder, ...]:
+    """Providers that we placed a blob at, as first recorded."""
     replica, account = dealer.node.replica, dealer.node.account
-    placed = {
+    sizes = {
         held.provider: held.size_bytes
         for held in replica.channels.obligations.of_blob(blob)
         if held.consumer == account
     }
-    for provider, size_bytes in placed.items():
-        known = replica.registry.get(provider)
-        if known is not None:
-            yield Holder(known.value, size_bytes)
-    others = [ad.value for ad in replica.registry.ads() if ad.value.provider not in placed]
-    others = [ad for ad in others if ad.provider != account]
-    for holder in await find(dealer, blob, others[:ASKED_MAX]):
-        yield holder
+    ads = [replica.registry.get(provider) for provider in sizes]
+    return tuple(Holder(ad.value, sizes[ad.value.provider]) for ad in ads if ad is not None)
+
+
+async def find_others(dealer: Dealer, blob: BlobId) -> tuple[Holder, ...]:
+    """Whoever else says that it holds a blob."""
+    known = {holder.ad.provider for holder in placed(dealer, blob)} | {dealer.node.account}
+    ads = [ad.value for ad in dealer.node.replica.registry.ads() if ad.value.provider not in known]
+    return await find(dealer, blob, ads[:ASKED_MAX])
 
 
 async def find(dealer: Dealer, blob: BlobId, ads: Sequence[CapacityAd]) -> tuple[Holder, ...]:
@@ -85,26 +86,33 @@ class Fetching:
 
     async def run(self) -> None:
         """Fetch it all. Raises GetFailed, OSError."""
-        async for holder in holders(self._dealer, self._blob):
-            ad, before = holder.ad, self._done_bytes()
-            try:
-                self._paid += await self._dealer.fetch(
-                    ad,
-                    self._blob,
-                    rest_bytes=max(0, holder.size_bytes - before),
-                    from_chunk=self._next_chunk,
-                    shape=self._shape,
-                    learned=self._learned,
-                    write=self._target.write,
-                    moved=self._moved,
-                )
-            except (*SESSION_FAULTS, NoFunds) as error:
-                self._failures.append(Failure(ad.provider, describe(error)))
-            if self._done_bytes() > before:
-                self._sources.append((ad.provider, self._done_bytes() - before))
-            if self._shape is not None and self._next_chunk == self._shape.manifest.chunks:
+        for holder in placed(self._dealer, self._blob):
+            if await self._fetch_from(holder):
+                return
+        for holder in await find_others(self._dealer, self._blob):
+            if await self._fetch_from(holder):
                 return
         raise GetFailed(self._why())
+
+    async def _fetch_from(self, holder: Holder) -> bool:
+        """Go on at one provider; whether the blob is whole then."""
+        ad, before = holder.ad, self._done_bytes()
+        try:
+            self._paid += await self._dealer.fetch(
+                ad,
+                self._blob,
+                rest_bytes=max(0, holder.size_bytes - before),
+                from_chunk=self._next_chunk,
+                shape=self._shape,
+                learned=self._learned,
+                write=self._target.write,
+                moved=self._moved,
+            )
+        except (*SESSION_FAULTS, NoFunds) as error:
+            self._failures.append(Failure(ad.provider, describe(error)))
+        if self._done_bytes() > before:
+            self._sources.append((ad.provider, self._done_bytes() - before))
+        return self._shape is not None and self._next_chunk == self._shape.manifest.chunks
 
     def result(self) -> GetResult:
         """What it came to."""

@@ -101,6 +101,11 @@ class BlobProvider:
         """Blobs between being complete and being owed."""
         self._debts: dict[ChannelId, Work] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transfer is under way."""
+        return bool(self._busy)
+
     # ---- sessions --------------------------------------------------------------------------------
 
     async def serve(self, stream: MessageStream) -> None:
