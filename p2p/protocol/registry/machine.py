@@ -14,11 +14,13 @@ Our own ad has a seq that is durable before the ad leaves, so no restart uses on
 
 - at once when the operator changes the offer, within an allowance;
 - `heard_ms` and more after the first connection, if the last one was published to nobody;
+- again at each of `early_ms` after that connection: a young mesh may have carried it nowhere;
 - when space or addresses changed, at most every `change_gap_ms`;
 - and at a third of its life, a little sooner by lot.
 
 A node without an offer advertises too, accepting nothing: ads are how nodes find one another.
-After a time alone it asks its first neighbours for the ads that it has missed.
+After a time alone it asks its first neighbours for the ads that it has missed, and one more at each
+of `early_ms`: the first ones may be newcomers themselves.
 """
 
 from typing import Final, assert_never
@@ -89,6 +91,10 @@ class Registry:
         self._neighbours: dict[PeerId, None] = {}
         self._unheard = True
         """Nobody was connected when our ad was last published."""
+        self._met_ms: Millis | None = None
+        """When the last time alone ended."""
+        self._early_ms: list[int] = []
+        """Spans after that moment at which our ad is still to leave again."""
         self._asks_left = self._parameters.asks_max
         self._asked: dict[PeerId, tuple[bytes, int]] = {}
         """Last provider of the answers so far and the number of pages, by neighbour asked."""
@@ -244,8 +250,11 @@ class Registry:
     # ---- neighbours -------------------------------------------------------------------------
 
     def _meet(self, peer: PeerId, now_ms: Millis) -> list[RegistryEffect]:
+        was_alone = not self._neighbours
         self._neighbours[peer] = None
         effects: list[RegistryEffect] = []
+        if was_alone:
+            self._met_ms, self._early_ms = now_ms, list(self._parameters.early_ms)
         if self._asks_left > 0 and peer not in self._asked:
             self._asks_left -= 1
             effects += self._ask(peer, after=b"", pages=0)
@@ -254,7 +263,25 @@ class Registry:
             heard_ms = self._parameters.heard_ms
             delay_ms = heard_ms + self._draws.below(heard_ms + 1)
             effects += self._publish_soon(now_ms, delay_ms=delay_ms, gap_ms=0)
+        elif was_alone:
+            delay_ms = self._until_early_ms(now_ms)
+            effects += self._publish_soon(now_ms, delay_ms=delay_ms, gap_ms=0)
         return effects
+
+    def _until_early_ms(self, now_ms: Millis) -> int:
+        """How long until our ad is to leave again because it is young; its life when it is not."""
+        if self._met_ms is None or not self._early_ms:
+            return self._own.offer.ttl_s * 1000
+        span_ms = self._early_ms[0]
+        return max(0, self._met_ms + span_ms + self._draws.below(span_ms // 4 + 1) - now_ms)
+
+    def _be_early(self, now_ms: Millis) -> list[RegistryEffect]:
+        """If our ad leaves again because it is young: ask a neighbour for what we missed, too."""
+        if self._met_ms is None or not self._early_ms or now_ms < self._met_ms + self._early_ms[0]:
+            return []
+        self._early_ms = [span for span in self._early_ms if now_ms < self._met_ms + span]
+        others = [peer for peer in self._neighbours if peer not in self._asked]
+        return self._ask(self._draws.choice(others), after=b"", pages=0) if others else []
 
     def _part(self, peer: PeerId) -> list[RegistryEffect]:
         self._neighbours.pop(peer, None)
@@ -339,7 +366,8 @@ class Registry:
         self._table.put(Entry(ad, self._new_allowance(now_ms)))
         self._published_ms, self._unheard = now_ms, not self._neighbours
         third_ms = ad.value.ttl_s * 1000 // 3
-        self._renew_ms = Millis(now_ms + third_ms - self._draws.below(third_ms // 10 + 1))
+        late_ms = third_ms - self._draws.below(third_ms // 10 + 1)
+        self._renew_ms = Millis(now_ms + min(late_ms, self._until_early_ms(now_ms)))
         return [
             self._own.saved(with_offer=offer_changed),
             PublishAd(ad),
@@ -351,7 +379,8 @@ class Registry:
 
     def _on_timer(self, key: str, now_ms: Millis) -> list[RegistryEffect]:
         if key == RENEW_TIMER:
-            return self._advertise(now_ms)
+            asks = self._be_early(now_ms)
+            return [*self._advertise(now_ms), *asks]
         if key == EXPIRE_TIMER:
             return self._expire(now_ms)
         raise ValueError(f"the registry has no timer {key!r}")
