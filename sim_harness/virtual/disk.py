@@ -27,6 +27,10 @@ class Disk:
         self.batches = 0
         """Batches begun so far, over all processes."""
         self.crash_point: CrashPoint | None = None
+        self.slow_us = 0
+        """Added to every fsync."""
+        self.is_full = False
+        """Whether writes fail for want of space: the process must stop with nothing half done."""
         self._heap = heap
         self._draws = draws
         self._writing: Sequence[Write] | None = None
@@ -40,8 +44,16 @@ class Disk:
         """Whether the process is to die at this point of the batch under way."""
         return self.crash_point is not None and self.crash_point(self.batches, durable)
 
-    def write(self, writes: Sequence[Write], then: Callable[[], None]) -> None:
-        """Make a batch durable; `then` follows, unless the process crashes before."""
+    def write(
+        self,
+        writes: Sequence[Write],
+        then: Callable[[], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """Make a batch durable; `then` follows, unless the process crashes before.
+
+        `failed` follows instead when the disk refuses, with the reason.
+        """
         assert self._writing is None, "one batch at a time"
         self.batches += 1
         number = self.batches
@@ -50,12 +62,17 @@ class Disk:
         def synced() -> bytes:
             if self._writing is None or self.batches != number:
                 return b"lost"
+            if self.is_full:
+                self._writing = None
+                failed("no space left on the disk")
+                return b"refused"
             self._writing = None
             self.store.commit(writes)
             then()
             return b"%d" % len(writes)
 
-        self._heap.after(SYNC_US + self._draws.randint(0, SYNC_US), "synced", synced)
+        sync_us = SYNC_US + self._draws.randint(0, SYNC_US) + self.slow_us
+        self._heap.after(sync_us, "synced", synced)
 
     def crash(self, *, survives: bool | None = None) -> None:
         """The process dies: the batch under way is lost or was written, by lot unless said."""

@@ -3,22 +3,28 @@
     dial --handshake, 2 round trips--> up both ways --> messages in order, after the latency
     partition: what is sent waits (TCP retransmits), and once the socket buffer is full so does the
     sender; healed in time it arrives, else both ends notice after `SILENCE_US`, by their pings
+    one-way partition: the other way a window still arrives, since no acknowledgement returns
 
-A node's uplink is one queue: large messages to many peers leave one after the other.
+A node's uplink is one queue: large messages to many peers leave one after the other. `weather` says
+what lies on the links besides distance.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Final
 
+from sim_harness.virtual.cuts import Cut
 from sim_harness.virtual.heap import EventHeap
+from sim_harness.virtual.weather import Weather
 
 HANDSHAKE_ROUND_TRIPS: Final = 2
 SILENCE_US: Final = 15_000_000
 """Ping interval and timeout of the live transport."""
 SOCKET_BYTES_MAX: Final = 256 * 1024
 """What a connection takes from its sender while nothing arrives."""
+WINDOW_BYTES_MAX: Final = 64 * 1024
+"""What arrives of a connection whose acknowledgements are lost."""
 
 Pair = tuple[int, int]
 """Two node indices, the lower first."""
@@ -31,7 +37,7 @@ Latency = Callable[[int, int], int]
 class _Wire:
     """One direction of a connection."""
 
-    __slots__ = ("arrives_us", "waiting", "waiting_bytes")
+    __slots__ = ("arrives_us", "unacknowledged", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self.arrives_us = 0
@@ -39,16 +45,20 @@ class _Wire:
         self.waiting: list[tuple[int, str, Act, Act | None]] = []
         """Size, kind, delivery and the sender's news (None once it had it), cut off."""
         self.waiting_bytes = 0
+        self.unacknowledged = 0
+        """Bytes that arrived while no acknowledgement could return."""
 
 
 class Connection:
     """One connection, from its handshake to its end."""
 
-    __slots__ = ("is_up", "pair", "wires")
+    __slots__ = ("cut_us", "is_up", "pair", "wires")
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.is_up = True
+        self.cut_us: int | None = None
+        """Since when a partition lies across it."""
         self.wires = {index: _Wire() for index in pair}
         """By sender."""
 
@@ -70,29 +80,31 @@ class Links:
         jitter_us: int,
         bytes_per_second: int,
         silent: Callable[[Connection], None],
+        weather: Weather,
     ) -> None:
+        self.weather = weather
         self._heap = heap
         self._latency = latency
         self._jitter = jitter
         self._jitter_us = jitter_us
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
+        """Of each node's uplink."""
         self._silent = silent
         self._connections: dict[Pair, Connection] = {}
         self._uplinks_us: dict[int, int] = {}
         """When each node's last byte leaves it."""
-        self._cuts: dict[Pair, int] = {}
-        """How many partitions lie between two nodes."""
-        self._cut_number: dict[Pair, int] = {}
-        """Names the present cut: the end of an earlier one is no end of this."""
-        self._cuts_made = 0
+        self._cuts: list[Cut] = []
 
     def between(self, one: int, other: int) -> Connection | None:
         """The connection of two nodes."""
         return self._connections.get(_pair(one, other))
 
     def is_cut(self, one: int, other: int) -> bool:
-        """Whether a partition lies between two nodes."""
-        return _pair(one, other) in self._cuts
+        """Whether a partition lies between two nodes, in one direction at least."""
+        return self._blocks(one, other) or self._blocks(other, one)
+
+    def _blocks(self, source: int, target: int) -> bool:
+        return any(cut.blocks(source, target) for cut in self._cuts)
 
     def of(self, index: int) -> list[Connection]:
         """A node's connections, in the order in which they were made."""
@@ -100,7 +112,8 @@ class Links:
 
     def delay_us(self, source: int, target: int) -> int:
         """A drawn one-way delay."""
-        return self._latency(source, target) + self._jitter.randint(0, self._jitter_us)
+        extra_us = self.weather.extra_us(source, target) if self.weather.rules else 0
+        return self._latency(source, target) + self._jitter.randint(0, self._jitter_us) + extra_us
 
     def handshake_us(self, source: int, target: int) -> int:
         """How long a dial takes."""
@@ -138,8 +151,8 @@ class Links:
         """Carry a message over; `sent` happens when the connection takes more from its sender."""
         if not connection.is_up:
             return
-        wire = connection.wires[source]
-        if connection.pair in self._cuts:
+        wire, target = connection.wires[source], connection.other(source)
+        if self._cuts and self._must_wait(wire, source, target, size):
             wire.waiting_bytes += size
             if sent is not None and wire.waiting_bytes <= SOCKET_BYTES_MAX:
                 self._heap.after(0, "sent", sent)
@@ -147,50 +160,63 @@ class Links:
             wire.waiting.append((size, kind, deliver, sent))
             return
         busy_us = max(self._heap.now_us, self._uplinks_us.get(source, 0))
-        leaves_us = busy_us + size * 1_000_000 // self._bytes_per_second
+        uplink = self.bytes_per_second
+        if self.weather.rules:
+            uplink = self.weather.uplink(source, uplink)
+        leaves_us = busy_us + size * 1_000_000 // uplink
         self._uplinks_us[source] = leaves_us
-        delay_us = self.delay_us(source, connection.other(source))
+        delay_us = self.delay_us(source, target)
+        if self.weather.rules:
+            delay_us += self._repeated_us(connection, source, size, delay_us)
         wire.arrives_us = max(wire.arrives_us, leaves_us + delay_us)
         self._heap.at(wire.arrives_us, kind, lambda: deliver() if connection.is_up else b"lost")
         if sent is not None:
             self._heap.at(leaves_us, "sent", sent)
 
+    def _must_wait(self, wire: _Wire, source: int, target: int, size: int) -> bool:
+        if wire.waiting or self._blocks(source, target):
+            return True
+        if not self._blocks(target, source):
+            return False
+        wire.unacknowledged += size
+        return wire.unacknowledged > WINDOW_BYTES_MAX
+
+    def _repeated_us(self, connection: Connection, source: int, size: int, delay_us: int) -> int:
+        late_us = self.weather.repeated_us(
+            source, connection.other(source), size=size, round_trip_us=2 * delay_us
+        )
+        if late_us >= SILENCE_US:
+            self._heap.after(SILENCE_US, "reset", partial(self._notice, connection, None))
+        return late_us
+
     # ---- partitions --------------------------------------------------------------------------
 
-    def cut(self, pairs: Iterable[Pair]) -> None:
-        """Put a partition between pairs of nodes."""
-        for one, other in pairs:
-            pair = _pair(one, other)
-            self._cuts[pair] = self._cuts.get(pair, 0) + 1
-            if self._cuts[pair] > 1:
-                continue
-            self._cuts_made += 1
-            self._cut_number[pair] = self._cuts_made
-            connection = self._connections.get(pair)
-            if connection is not None:
-                notice = partial(self._notice, connection, self._cuts_made)
+    def cut(self, cut: Cut) -> None:
+        """Put a partition between groups of nodes."""
+        self._cuts.append(cut)
+        for connection in self._connections.values():
+            if connection.cut_us is None and self.is_cut(*connection.pair):
+                connection.cut_us = self._heap.now_us
+                notice = partial(self._notice, connection, connection.cut_us)
                 self._heap.after(SILENCE_US, "silence", notice)
 
-    def heal(self, pairs: Iterable[Pair]) -> None:
-        """Take a partition away again; what waited arrives. Raises KeyError if there was none."""
-        for one, other in pairs:
-            pair = _pair(one, other)
-            self._cuts[pair] -= 1
-            if self._cuts[pair]:
-                continue
-            del self._cuts[pair], self._cut_number[pair]
-            connection = self._connections.get(pair)
-            if connection is not None:
+    def heal(self, cut: Cut) -> None:
+        """Take a partition away again; what waited arrives. Raises ValueError if there was none."""
+        self._cuts.remove(cut)
+        for connection in list(self._connections.values()):
+            if connection.cut_us is not None and not self.is_cut(*connection.pair):
+                connection.cut_us = None
                 self._resume(connection)
 
     def _resume(self, connection: Connection) -> None:
         for source, wire in connection.wires.items():
             waiting, wire.waiting, wire.waiting_bytes = wire.waiting, [], 0
+            wire.unacknowledged = 0
             for size, kind, deliver, sent in waiting:
                 self.send(connection, source, size, kind, deliver, sent)
 
-    def _notice(self, connection: Connection, cut_number: int) -> bytes:
-        if self._cut_number.get(connection.pair) == cut_number and connection.is_up:
+    def _notice(self, connection: Connection, cut_us: int | None) -> bytes:
+        if connection.cut_us == cut_us and connection.is_up:
             self._silent(connection)
         return b"%d %d" % connection.pair
 

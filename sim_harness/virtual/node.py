@@ -41,11 +41,15 @@ from p2p.protocol.replica import Replica
 from p2p.storage.blocks import stored_blocks
 from p2p.storage.memory import MemoryStore
 from p2p.storage.saved import read_saved
+from sim_harness.virtual.clocks import SkewedClock
 from sim_harness.virtual.disk import Disk
 from sim_harness.virtual.links import Connection
 
 if TYPE_CHECKING:
     from sim_harness.virtual.world import World
+
+Behaviour = Callable[["VirtualNode", ReplicaInput, list[ReplicaEffect]], list[ReplicaEffect]]
+"""Sees each input and what the core makes of it; what it returns is carried out instead."""
 
 
 class VirtualNode:
@@ -56,6 +60,12 @@ class VirtualNode:
         self.index = index
         self.key = key
         self.disk = Disk(world.heap, world.stream("disk"))
+        self.clock = SkewedClock(world.heap)
+        self.behaviour: Behaviour | None = None
+        """An adversary's, or a watcher's; None is the product as it is."""
+        self.stops: list[tuple[Millis, str]] = []
+        """When and why processes ended by themselves."""
+        self.is_paused = False
         self.replica: Replica | None = None
         self.incarnation = 0
         """Starts and crashes so far: names the process, for news that comes late."""
@@ -65,6 +75,8 @@ class VirtualNode:
         self._verifier = verifier
         self._timers: dict[str, Millis] = {}
         self._inbox: deque[ReplicaInput] = deque()
+        self._held: list[ReplicaEffect] | None = None
+        """What a paused process has still to do of its last step."""
         self._is_draining = False
         self._replies: dict[int, Callable[[object], None]] = {}
         self._next_ticket = 1
@@ -92,6 +104,7 @@ class VirtualNode:
     def start(self) -> None:
         """Begin, or begin again on the same disk."""
         self.incarnation += 1
+        self.clock.restart()
         self.replica = self.world.new_replica(self, read_saved(self.store))
         self.feed(Started((self.world.address_of(self.index),)))
 
@@ -105,10 +118,27 @@ class VirtualNode:
         self.crashes += 1
         self._timers.clear()
         self._inbox.clear()
+        self._held = None
         self._replies.clear()
         self._asked.clear()
         self._open_requests.clear()
         self.incarnation += 1
+
+    def pause(self) -> None:
+        """Freeze the process; for the world alone, whose `pause` also holds its connections."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on: first with what was under way, then with what waited."""
+        self.is_paused = False
+        held, self._held = self._held, None
+        if self.replica is not None:
+            self._drain(held)
+
+    def wake_timers(self) -> None:
+        """The clock was set: look at all timers anew."""
+        for key, at_ms in list(self._timers.items()):
+            self._plan_timer(key, at_ms)
 
     # ---- steps -------------------------------------------------------------------------------
 
@@ -133,7 +163,7 @@ class VirtualNode:
     def _step(self, item: ReplicaInput) -> list[ReplicaEffect]:
         assert self.replica is not None
         effects: list[ReplicaEffect] = []
-        for effect in self.replica.step(item, self.world.now_ms):
+        for effect in self.replica.step(item, self.clock.now_ms()):
             if isinstance(effect, Verify):
                 effects += self._step(self._verified(effect))
             else:
@@ -150,6 +180,9 @@ class VirtualNode:
 
     def _drain(self, rest: list[ReplicaEffect] | None = None) -> None:
         """Carry out what is left of a step, then step what waits, until the disk is busy."""
+        if self.is_paused:
+            self._held = rest if rest is not None else self._held
+            return
         if self._is_draining:
             return  # An effect caused this input: its turn comes after the effects beside it.
         self._is_draining = True
@@ -157,9 +190,13 @@ class VirtualNode:
             if rest is not None:
                 self._carry_out(rest)
             while self._inbox and not self.disk.is_busy:
-                self._carry_out(self._step(self._inbox.popleft()))
+                self._carry_out(self._decide(self._inbox.popleft()))
         finally:
             self._is_draining = False
+
+    def _decide(self, item: ReplicaInput) -> list[ReplicaEffect]:
+        effects = self._step(item)
+        return effects if self.behaviour is None else self.behaviour(self, item, effects)
 
     def _carry_out(self, effects: list[ReplicaEffect]) -> None:
         incarnation = self.incarnation
@@ -178,7 +215,11 @@ class VirtualNode:
             else:
                 self._drain(rest)
 
-        self.disk.write(writes, durable)
+        def failed(why: str) -> None:
+            self.stops.append((self.world.now_ms, why))
+            self.world.crash(self, survives=False)
+
+        self.disk.write(writes, durable, failed)
         if self.disk.dies(durable=False):
             self.world.crash(self, survives=False)
 
@@ -218,15 +259,21 @@ class VirtualNode:
 
     def _set_timer(self, effect: SetTimer) -> None:
         self._timers[effect.key] = effect.at_ms
+        self._plan_timer(effect.key, effect.at_ms)
+
+    def _plan_timer(self, key: str, at_ms: Millis) -> None:
         incarnation = self.incarnation
 
         def fire() -> bytes:
-            if self.incarnation == incarnation and self._timers.get(effect.key) == effect.at_ms:
-                del self._timers[effect.key]
-                self.feed(TimerFired(effect.key))
-            return b"%d %b" % (self.index, effect.key.encode())
+            if self.incarnation == incarnation and self._timers.get(key) == at_ms:
+                if self.clock.now_ms() < at_ms:
+                    self._plan_timer(key, at_ms)
+                else:
+                    del self._timers[key]
+                    self.feed(TimerFired(key))
+            return b"%d %b" % (self.index, key.encode())
 
-        self.world.heap.at(effect.at_ms * 1_000, "timer", fire)
+        self.world.heap.after(self.clock.wait_us(at_ms), "timer", fire)
 
     def _send_rpc(self, effect: SendRpc) -> None:
         stranger = self.world.network.strangers.get(effect.peer)
@@ -237,6 +284,8 @@ class VirtualNode:
             return
         rpc = self.world.on_the_wire(self, target, effect.rpc)
         size = len(encode_rpc(rpc))
+        if self.world.tap is not None:
+            self.world.tap(self, rpc, size)
         names = b"".join(message.id[:4] for message in rpc.publish)
         incarnation = self.incarnation
 

@@ -31,6 +31,7 @@ from p2p.protocol.interface import Committed, Event, InvariantViolated, Saved
 from p2p.protocol.replica import NodeParameters, Replica
 from sim_harness.virtual.checkers import SAFETY, Audit, Checker
 from sim_harness.virtual.conditions import Condition
+from sim_harness.virtual.cuts import Cut, Direction
 from sim_harness.virtual.heap import MICROS_PER_MS, EventHeap
 from sim_harness.virtual.links import Connection, Latency, Links
 from sim_harness.virtual.network import Network
@@ -39,6 +40,7 @@ from sim_harness.virtual.regions import REGIONS, one_way_us
 from sim_harness.virtual.signatures import KeyedHashScheme
 from sim_harness.virtual.signed_book import SignedBook
 from sim_harness.virtual.spans import seconds
+from sim_harness.virtual.weather import Weather
 
 GENESIS_MS: Final = Millis(1_700_000_000_000)
 SEEDS_COUNT: Final = 3
@@ -58,6 +60,8 @@ ReplicaMaker = Callable[..., Replica]
 """Makes a replica, or a subclass of it, from the arguments of its constructor."""
 Tamper = Callable[[VirtualNode, VirtualNode, Rpc], Rpc]
 """What becomes of an RPC between sender and receiver."""
+Tap = Callable[[VirtualNode, Rpc, int], None]
+"""Counts what leaves: who sends which RPC, in how many bytes."""
 
 
 class SafetyViolated(AssertionError):
@@ -104,6 +108,8 @@ class World:
         """The first block that any node committed, by height."""
         self.tamper: Tamper | None = None
         """A fault of the wire between nodes."""
+        self.tap: Tap | None = None
+        """Who measures gossip."""
         self.liars: dict[AccountId, str] = {}
         """Accounts in the hands of an adversary, and its kind: no promise is broken by them."""
         self.makers: dict[int, ReplicaMaker] = {}
@@ -124,6 +130,7 @@ class World:
             jitter_us=jitter_us,
             bytes_per_second=BYTES_PER_SECOND,
             silent=self._silent,
+            weather=Weather(self.stream("weather")),
         )
         self.network = Network(self, self.links)
         chain_id = self.genesis.chain_id
@@ -296,21 +303,32 @@ class World:
                 self.network.crashed(node)
         self._news = True
 
+    def pause(self, *nodes: VirtualNode) -> list[Cut]:
+        """Freeze processes (SIGSTOP): they do nothing, and nobody hears of them. For `resume`."""
+        cuts = []
+        for node in nodes:
+            node.pause()
+            cuts.append(Cut([[node.index]], elsewhere=1))
+            self.links.cut(cuts[-1])
+        return cuts
+
+    def resume(self, nodes: Sequence[VirtualNode], cuts: Sequence[Cut]) -> None:
+        """Let paused processes go on, with all that waited for them."""
+        for node, cut in zip(nodes, cuts, strict=True):
+            self.links.heal(cut)
+            node.resume()
+
     @contextmanager
-    def partition(self, *groups: Sequence[VirtualNode]) -> Iterator[None]:
+    def partition(
+        self, *groups: Sequence[VirtualNode], direction: Direction = Direction.BOTH
+    ) -> Iterator[None]:
         """Cut groups of nodes off from one another while the block lasts."""
-        pairs = [
-            (one.index, other.index)
-            for number, group in enumerate(groups)
-            for rest in groups[number + 1 :]
-            for one in group
-            for other in rest
-        ]
-        self.links.cut(pairs)
+        cut = Cut([[node.index for node in group] for group in groups], direction)
+        self.links.cut(cut)
         try:
             yield
         finally:
-            self.links.heal(pairs)
+            self.links.heal(cut)
 
     # ---- checks ------------------------------------------------------------------------------
 
