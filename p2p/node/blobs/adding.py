@@ -64,25 +64,19 @@ class Placing:
     def _count_held(self) -> None:
         """Replicas from before, held for long enough, are not paid for twice."""
         until = self._wanted.epoch + self._wanted.epochs
-        held = {
-            item.provider: item
-            for item in self._dealer.node.replica.channels.obligations.of_blob(self._wanted.blob)
-            if item.consumer == self._wanted.consumer and item.until_epoch + UNTIL_SLACK >= until
-        }
-        for candidate in list(self._left):
-            item = held.get(candidate.ad.provider)
-            if item is not None:
-                self._left.remove(candidate)
-                self._regions.append(candidate.ad.region)
-                self.placements.append(
-                    Placement(
-                        candidate.ad.provider,
-                        candidate.ad.region,
-                        item.channel,
-                        0,
-                        item.until_epoch,
-                    )
-                )
+        replica = self._dealer.node.replica
+        for held in replica.channels.obligations.of_blob(self._wanted.blob):
+            if held.consumer != self._wanted.consumer or held.until_epoch + UNTIL_SLACK < until:
+                continue
+            if held.provider in [one.provider for one in self.placements]:
+                continue  # the same copy, owed on a second channel
+            ad = replica.registry.get(held.provider)
+            region = ad.value.region if ad is not None else ""
+            self._regions.append(region)
+            self._left = [one for one in self._left if one.ad.provider != held.provider]
+            self.placements.append(
+                Placement(held.provider, region, held.channel, 0, held.until_epoch)
+            )
 
     async def _fill_slot(self, scope: trio.CancelScope) -> None:
         while (candidate := next_provider(self._left, self._regions)) is not None:
