@@ -148,7 +148,10 @@ class Mesh:
         backoff_ms = self._parameters.prune_backoff_ms
         if now_ms < self.backoffs.until_ms(topic, neighbour.peer):
             # gossipsub v1.1: backoff: prune at once, extend, and penalise
-            effects.append(Penalize(neighbour.peer, Reason.BACKOFF, topic))
+            if topic in neighbour.pruned:
+                effects.append(Penalize(neighbour.peer, Reason.BACKOFF, topic))
+            # Else it was told over an earlier connection: an honest peer that crashed forgot it, and
+            # one that crashes again and again must not be banned for that.
             self._prune(topic, neighbour, now_ms, backoff_ms)
         elif self._neighbours.score(neighbour.peer) < 0:
             self._prune(topic, neighbour, now_ms, backoff_ms)
@@ -169,6 +172,7 @@ class Mesh:
             return
         links.pop(neighbour.peer, None)
         # gossipsub v1.1: backoff: the pruning peer says how long; the default if it does not
+        neighbour.pruned[prune.topic] = None
         backoff_ms = min(prune.backoff_s * 1000, self._parameters.backoff_ms_max)
         until_ms = now_ms + (backoff_ms or self._parameters.prune_backoff_ms)
         self.backoffs.extend(prune.topic, neighbour.peer, until_ms)
@@ -300,6 +304,7 @@ class Mesh:
     ) -> None:
         """Let a peer go, or refuse it; both ends wait for the backoff, which is told in seconds."""
         self._links[topic].pop(neighbour.peer, None)
+        neighbour.pruned[topic] = None
         backoff_s = div_ceil(backoff_ms, 1000)
         self.backoffs.extend(topic, neighbour.peer, now_ms + backoff_s * 1000)
         suggested = self._suggestions(topic, neighbour) if suggest else ()

@@ -24,6 +24,7 @@ class Neighbour:
         "outbound",
         "outbox",
         "peer",
+        "pruned",
         "topics",
         "validating",
     )
@@ -33,6 +34,8 @@ class Neighbour:
         self.outbound = outbound
         self.outbox = outbox
         self.topics: dict[str, None] = {}
+        self.pruned: dict[str, None] = {}
+        """Our topics of which either end sent a PRUNE over this connection."""
         self.validating = 0
         """Messages that it sent first and that are at the verifier."""
         self.ihave_rpcs = 0

@@ -213,12 +213,13 @@ def test_v11_backoff_a_graft_before_its_end_is_pruned_extended_and_penalised() -
     assert bench.gossip.mesh(T) == (A,)
 
 
-def test_v11_backoff_outlives_the_connection() -> None:
+def test_v11_backoff_outlives_the_connection_but_a_peer_that_forgot_it_is_not_blamed() -> None:
     bench = Bench(topics=(T,))
     bench.connect(A)
     bench.receive(A, Rpc(prune=(Prune(T, backoff_s=30),)))
     bench.disconnect(A)
     bench.connect(A)
+    assert bench.graft(A) == [SendRpc(A, Rpc(prune=(Prune(T, 60),)))]
     assert Penalize(A, Reason.BACKOFF, T) in bench.graft(A)
 
 
