@@ -3,6 +3,7 @@
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 from libp2p.abc import ISecureConn
@@ -17,7 +18,7 @@ from p2p.network.wire import WireConnection
 from p2p.network.wires import TcpWires
 from p2p.network.yamux_frames import ACK, DATA, PING, RST, SYN, WINDOW_UPDATE
 from p2p.primitives.units import PeerId
-from tests.network.nodes import DEADLINE_S, Node, key_of
+from tests.network.nodes import DEADLINE_S, key_of
 
 FRAME = struct.Struct("!BBHII")
 
@@ -79,9 +80,19 @@ class Attacker:
                 return
 
 
+class Target(Protocol):
+    """Whom to attack."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 @asynccontextmanager
 async def attacking(
-    node: Node, name: str = "eve", *, muxer: bytes = b"/yamux/1.0.0"
+    node: Target, name: str = "eve", *, muxer: bytes = b"/yamux/1.0.0"
 ) -> AsyncIterator[Attacker]:
     """An attacker connected to `node`, having proposed `muxer`."""
     stream = await TcpWires().dial(node.peer, "127.0.0.1", node.port)

@@ -1,0 +1,1 @@
+"""Hostile peers against a whole node in its own process."""
