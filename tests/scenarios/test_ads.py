@@ -1,0 +1,34 @@
+"""Capacity ads reach everybody, however many nodes start at once."""
+
+import pytest
+
+from sim_harness.virtual.conditions import ads_known
+from sim_harness.virtual.spans import seconds
+from sim_harness.virtual.world import World
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "seed"),
+    # Slow links: first ads leave before any mesh stands, and first questions reach newcomers. Each
+    # of these once left nodes without some or most ads until the first renewal, 200 s later.
+    [(10, 0), (150, 1), (400, 1), (800, 0)],
+)
+def test_64_nodes_that_start_together_soon_know_all_64_ads(latency_ms: int, seed: int) -> None:
+    """Given 64 nodes; when they start within a second; then in 30 s each knows every ad."""
+    world = World(
+        seed=seed, nodes=64, validators=7, latency=lambda source, target: latency_ms * 1_000
+    )
+    world.start()
+    world.run_until(ads_known(64), within=seconds(30))
+    world.check()
+
+
+def test_a_lone_newcomer_learns_the_ads_of_those_before_it_and_is_learned_by_all() -> None:
+    """Given 12 nodes that run for long; when one more starts; then everybody knows 13 ads."""
+    world = World(seed=2, nodes=13, validators=4)
+    *old, newcomer = world.nodes
+    world.start(*old)
+    world.run_until(ads_known(12, old), within=seconds(30))
+    world.run_for(seconds(90))
+    world.start(newcomer)
+    world.run_until(ads_known(13), within=seconds(10))
