@@ -1,0 +1,127 @@
+"""equivocator: tells one half of the network one thing, and the other half another."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from p2p.model.block import Block
+from p2p.model.requests import Request, Response, RoundMessages
+from p2p.model.rpc import Message
+from p2p.model.topic import Topic
+from p2p.model.vote import ProposedBlock, Vote
+from p2p.primitives.units import AccountId, Digest, Millis, PeerId
+from sim_harness.adversaries.adversary import Adversary
+from sim_harness.adversaries.forging import other_block, propose, read_consensus, vote_for
+
+Slot = tuple[int, int]
+"""Height and round."""
+
+
+@dataclass
+class Equivocator(Adversary):
+    """Makes two proposals when it is its turn, and two votes whenever there are two values.
+
+    All equivocators of a ring vote for both blocks of any of them, each on its side: at more than a
+    third of the power that is a fork.
+    """
+
+    kind: ClassVar[str] = "equivocator"
+    proposals: bool = True
+    """Whether it makes two proposals."""
+    ballots: bool = True
+    """Whether it votes twice."""
+    pairs: dict[Slot, tuple[Digest, Digest]] = field(default_factory=dict, init=False)
+    """Its two blocks of each of its rounds, by side."""
+    _twins: dict[Digest, ProposedBlock] = field(default_factory=dict, init=False)
+    _said: dict[tuple[bytes, int], Message] = field(default_factory=dict, init=False)
+    """What a side hears instead of a message, by its id and the side."""
+
+    def say(self, peer: PeerId, message: Message, now_ms: Millis) -> Iterable[Message]:
+        if message.topic != self.topic(Topic.VOTES):
+            return (message,)
+        key = (message.id, self.side(peer))
+        if key not in self._said:
+            self._said[key] = self._twisted(message, self.side(peer))
+        return (self._said[key],)
+
+    def answer(
+        self, peer: PeerId, request: Request, response: Response | None, now_ms: Millis
+    ) -> Response | None:
+        if not isinstance(response, RoundMessages):
+            return response
+        side = self.side(peer)
+        votes = tuple(self._vote(vote, side) for vote in response.votes)
+        proposal = response.proposal
+        return RoundMessages(votes, None if proposal is None else self._proposed(proposal, side))
+
+    def _twisted(self, message: Message, side: int) -> Message:
+        value = read_consensus(message)
+        if value is None:
+            return message
+        twisted = (
+            self._vote(value, side) if isinstance(value, Vote) else self._proposed(value, side)
+        )
+        return message if twisted is value else self.message(Topic.VOTES, twisted)
+
+    # ---- votes -------------------------------------------------------------------------------
+
+    def _vote(self, vote: Vote, side: int) -> Vote:
+        member = self._member(vote.validator)
+        if member is None or not self.ballots:
+            return vote
+        wanted = self._value(vote, side)
+        if wanted == vote.header_digest:
+            return vote
+        self.deeds["second votes"] += 1
+        return vote_for(vote, wanted, member.signer)
+
+    def _value(self, vote: Vote, side: int) -> Digest | None:
+        pair = self._pair((vote.height, vote.round))
+        if pair is not None:
+            return pair[side]
+        if side == 0:
+            return vote.header_digest
+        return None if vote.header_digest is not None else self._seen_value(vote)
+
+    def _seen_value(self, vote: Vote) -> Digest | None:
+        """A block that was proposed, where this one voted nil."""
+        summary = self.core.chain.round_request()
+        names = () if summary is None else summary.summary.proposals
+        return next((name.header_digest for name in names if name.round == vote.round), None)
+
+    def _pair(self, slot: Slot) -> tuple[Digest, Digest] | None:
+        known = (one.pairs.get(slot) for one in self.ring if isinstance(one, Equivocator))
+        return next((pair for pair in known if pair is not None), None)
+
+    def _member(self, account: AccountId) -> Adversary | None:
+        return next((one for one in self.ring if one.account == account), None)
+
+    # ---- proposals ---------------------------------------------------------------------------
+
+    def _proposed(self, proposed: ProposedBlock, side: int) -> ProposedBlock:
+        proposal = proposed.proposal
+        own = proposal.proposer == self.account and proposal.valid_round < 0
+        if not own or not self.proposals:
+            return proposed
+        twin = self._twin(proposed)
+        self.pairs[proposal.height, proposal.round] = (
+            proposal.header_digest,
+            twin.proposal.header_digest,
+        )
+        return twin if side else proposed
+
+    def _twin(self, proposed: ProposedBlock) -> ProposedBlock:
+        name = proposed.proposal.header_digest
+        if name not in self._twins:
+            self.deeds["second proposals"] += 1
+            block = self._other_block(proposed.block)
+            self._twins[name] = propose(block, self.signer, round_=proposed.proposal.round)
+        return self._twins[name]
+
+    def _other_block(self, block: Block) -> Block:
+        return other_block(
+            self.world.genesis,
+            self.core.state,
+            proposer=self.account,
+            time_ms=block.header.time_ms + 1,
+        )
