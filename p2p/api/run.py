@@ -88,6 +88,8 @@ def _sentence(faults: BaseExceptionGroup[BaseException], home: Path) -> str:
     first = next(_leaves(faults))
     if isinstance(first, Malformed):
         return f"the data of {home} are damaged ({first}): restore them, or sync again"
+    if isinstance(first, TransportError):
+        return f"{first}: choose another address, network.listen in {Home(home).config_path}"
     return str(first)
 
 

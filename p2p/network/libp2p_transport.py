@@ -234,7 +234,7 @@ class Libp2pTransport:
             except OSError as error:
                 for listener in listeners:
                     await trio.aclose_forcefully(listener)
-                raise TransportError(f"cannot listen on {text}: {error}") from error
+                raise TransportError(f"cannot listen on {text}: {error.strerror}") from error
             for listener in opened:
                 endpoint = (address.host, _port_of(listener, address.port))
                 addresses.append(f"{multiaddr_text(endpoint)}/p2p/{peer_text(self._peer)}")
