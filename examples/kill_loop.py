@@ -9,7 +9,7 @@ disk is read as the crash left it, and the node restarted on it. What must hold:
 - no validator ever signs two different votes or proposals for one (height, round, kind), by all
   that its neighbours saw and by its own journal;
 - every block that was called final is there after the restart, the same on every node;
-- at the end everybody is at one height with one state.
+- at the end everybody is at one height with one state, and every signed receipt is paid.
 
 Exit code 0 when all of it held, 1 when not. With `--amnesia` the victim loses its journal and its
 sign state with every crash: then it does contradict itself, and the audit has to see it.
@@ -37,6 +37,7 @@ from sim_harness.live.failures import Failed, run_to_end
 from sim_harness.live.figures import is_brought_up
 from sim_harness.live.interrupt import interruptible
 from sim_harness.live.network import LocalPlan, open_network
+from sim_harness.live.product import wait_paid
 
 NODES: Final = 6
 VALIDATORS: Final = 4
@@ -44,6 +45,7 @@ EPOCH_MS: Final = 1_000
 MOMENT_S_MAX: Final = 2.5
 """A kill comes at most so long after the last restart: two epochs and a half."""
 DOWN_S_MAX: Final = 1.5
+SETTLE_S: Final = 30.0
 FILE_BYTES: Final = 16 * 1024
 ALARMING: Final = ("EquivocationFound", "InvariantViolated")
 
@@ -63,6 +65,7 @@ class KillLoop:
         self.restart_s: list[float] = []
         self.votes_lost = 0
         self.agreed = False
+        self.owed: list[str] = []
 
     async def run(self, cluster: LiveCluster, scratch: Path) -> None:
         await cluster.start_all()
@@ -79,6 +82,7 @@ class KillLoop:
             what="all nodes to agree",
         )
         self.agreed = True
+        self.owed = await wait_paid([node.home for node in cluster.nodes], deadline_s=SETTLE_S)
         for node in cluster.nodes:
             await cluster.stop(node.index)
             self._hear(cluster)
@@ -165,13 +169,17 @@ def show_verdict(loop: KillLoop, why: str, console: Console) -> bool:
         ),
         ("all kills survived", f"{len(loop.restart_s)} of {loop.kills}", not why),
         ("one height, one state at the end", f"{NODES} nodes", loop.agreed),
-        ("receipts were flowing", f"{loop.stored} files stored", loop.stored > 0),
+        (
+            "every receipt that was signed is paid",
+            f"{loop.stored} files stored",
+            loop.stored > 0 and not loop.owed,
+        ),
         ("every vote was seen", f"{loop.votes_lost} reports lost", loop.votes_lost == 0),
     ]
     for what, looked_at, held in rows:
         table.add_row(what, looked_at, "[green]held[/]" if held else "[bold red]VIOLATED[/]")
     console.print(table)
-    for sentence in [*audit.violations, *([why] if why else [])]:
+    for sentence in [*audit.violations, *loop.owed, *([why] if why else [])]:
         console.print(f"  {sentence}", highlight=False, soft_wrap=True)
     return all(held for _, _, held in rows)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final, cast
 
 import msgspec
-import trio
 from rich.console import Console
 
 from p2p.api.values import Row
@@ -28,7 +27,7 @@ from sim_harness.live.failures import leaves
 from sim_harness.live.figures import Spread, figures, is_brought_up, spread
 from sim_harness.live.interrupt import interruptible
 from sim_harness.live.network import LocalPlan, open_network
-from sim_harness.live.product import api_rows, p2p
+from sim_harness.live.product import p2p, wait_paid
 from sim_harness.live.rewards import (
     PaidChannel,
     read_rewards,
@@ -47,7 +46,6 @@ BLOB_BYTES: Final = 20 * MIB
 MEET_DEADLINE_S: Final = 60.0
 SETTLE_DEADLINE_S: Final = 40.0
 AGREE_DEADLINE_S: Final = 60.0
-POLL_S: Final = 0.5
 
 _README: Final = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -269,19 +267,11 @@ class _Demo:
 
     async def _wait_paid(self, cluster: LiveCluster, consumers: Sequence[int]) -> None:
         """Until no receipt that these signed is unpaid."""
-        owed: list[str] = []
-        with trio.move_on_after(SETTLE_DEADLINE_S):
-            while True:
-                owed = []
-                for consumer in consumers:
-                    for row in await api_rows(cluster.nodes[consumer].home, "/receipts"):
-                        if row["settled"] != row["amount"]:
-                            owed.append(f"{row['settled']} of {row['amount']} to {row['provider']}")
-                if not owed:
-                    self._say("every receipt that was signed is settled")
-                    return
-                await trio.sleep(POLL_S)
-        raise DemoFailed(f"still unpaid after {SETTLE_DEADLINE_S:.0f} s: {'; '.join(owed)}")
+        homes = [cluster.nodes[consumer].home for consumer in consumers]
+        owed = await wait_paid(homes, deadline_s=SETTLE_DEADLINE_S)
+        if owed:
+            raise DemoFailed(f"still unpaid after {SETTLE_DEADLINE_S:.0f} s: {'; '.join(owed)}")
+        self._say("every receipt that was signed is settled")
 
     async def _agree(self, cluster: LiveCluster) -> None:
         await cluster.wait(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +14,7 @@ from p2p.api.values import Json, Row
 from sim_harness.live.cluster import ClusterError
 
 COMMAND_DEADLINE_S: Final = 60.0
+POLL_S: Final = 0.5
 
 
 async def p2p(home: Path, *words: str, deadline_s: float = COMMAND_DEADLINE_S) -> Row:
@@ -37,6 +39,27 @@ async def api_get(home: Path, path: str, **query: str | int) -> Json:
 async def api_rows(home: Path, path: str, **query: str | int) -> list[Row]:
     """The same where it is a list of objects."""
     return cast("list[Row]", await api_get(home, path, **query))
+
+
+async def wait_paid(homes: Sequence[Path], *, deadline_s: float) -> list[str]:
+    """Until the ledger settled every receipt that both parties signed; what is still owed then.
+
+    Raises:
+        UserError: a node does not answer.
+    """
+    owed = ["no node has answered yet"]
+    with trio.move_on_after(deadline_s):
+        while True:
+            owed = [
+                f"{row['settled']} of {row['amount']} to {row['provider']}"
+                for home in homes
+                for row in await api_rows(home, "/receipts")
+                if row["settled"] != row["amount"]
+            ]
+            if not owed:
+                break
+            await trio.sleep(POLL_S)
+    return owed
 
 
 def _get(home: Path, path: str, query: dict[str, str | int]) -> Json:
