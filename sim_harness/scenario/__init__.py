@@ -1,0 +1,1 @@
+"""Scenarios: what a network is, what goes wrong with it and what must hold, in one TOML file."""
