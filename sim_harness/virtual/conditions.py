@@ -50,6 +50,11 @@ def caught_up(*groups: Group) -> Condition:
     return together
 
 
+def has_crashed(node: "VirtualNode") -> Condition:
+    """A process of this node died."""
+    return lambda world: node.crashes > 0
+
+
 def signed_since(height: int, node: "VirtualNode") -> Condition:
     """A vote or proposal of this node for this height, or one above, has left some node."""
     return lambda world: world.book.last_height(node.key.account) >= height

@@ -252,6 +252,7 @@ class World:
                 if condition(self):
                     return Millis((self.heap.now_us - start_us) // MICROS_PER_MS)
             if is_over:
+                self.heap.now_us = until_us
                 heights = [node.height for node in self.nodes]
                 raise Expired(f"not within {within} ms; heights {heights}, seed {self.seed}")
             self._one()

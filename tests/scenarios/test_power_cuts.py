@@ -3,7 +3,7 @@
 import pytest
 
 from sim_harness.virtual.checkers import SAFETY, nobody_banned
-from sim_harness.virtual.conditions import height_at_least, height_max, signed_since
+from sim_harness.virtual.conditions import has_crashed, height_at_least, height_max, signed_since
 from sim_harness.virtual.spans import millis, seconds
 from tests.scenarios.worlds import fast_world
 
@@ -46,7 +46,7 @@ def test_a_validator_may_die_at_every_write(durable: bool) -> None:
         victim.disk.crash_point = dies
         world.start()
         others = [node for node in world.validators if node is not victim]
-        world.run_until(lambda _: victim.crashes == 1)  # noqa: B023
+        world.run_until(has_crashed(victim))
         world.start(victim)
         goal = height_max(others) + 2
         world.run_until(height_at_least(goal), within=seconds(30))

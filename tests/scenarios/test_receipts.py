@@ -10,7 +10,7 @@ from sim_harness.virtual.checkers import (
     stored_chain,
     stored_state,
 )
-from sim_harness.virtual.conditions import height_at_least
+from sim_harness.virtual.conditions import Condition, has_crashed, height_at_least
 from sim_harness.virtual.spans import seconds
 from sim_harness.virtual.workload import Trade
 from sim_harness.virtual.world import BALANCE, World
@@ -22,6 +22,12 @@ def settle(world: World, *trades: Trade) -> None:
     for trade in trades:
         trade.is_paused = True
     world.run_for(seconds(12))
+
+
+def accepts_more(trade: Trade) -> Condition:
+    """The provider holds a greater receipt than now."""
+    before = trade.accepted
+    return lambda world: trade.accepted > before
 
 
 def settled_epochs(world: World, trade: Trade) -> list[int]:
@@ -108,11 +114,10 @@ def test_either_party_may_die_at_every_write(role: str, durable: bool) -> None:
 
         victim.disk.crash_point = dies
         world.start()
-        world.run_until(lambda _, victim=victim: victim.crashes == 1)  # type: ignore[misc]
+        world.run_until(has_crashed(victim))
         world.run_for(seconds(0.3))
         world.start(victim)
-        paid = trade.accepted
-        world.run_until(lambda _, paid=paid: trade.accepted > paid, within=seconds(15))  # type: ignore[misc]
+        world.run_until(accepts_more(trade), within=seconds(15))
         settle(world, trade)
         assert trade.settled == trade.accepted, number
         assert trade.delivered - trade.settled <= trade.window_price_max, number
