@@ -3,19 +3,16 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from p2p.model.parameters import VALIDATORS_MAX, Parameters, with_overrides
+from p2p.model.parameters import VALIDATORS_MAX
 from p2p.node.quantities import parse_rate
 from p2p.primitives.units import Millis
-from p2p.protocol.replica import NodeParameters
 from sim_harness.adversaries.table import kind_of, options_of
 from sim_harness.scenario import schema
 from sim_harness.scenario.lines import Lines
+from sim_harness.scenario.overrides import read_overrides
 from sim_harness.scenario.quantities import parse_drift, parse_share, parse_span
 from sim_harness.scenario.schema import FAULTS, Expect, Fault, Load, Network, Scenario
 from sim_harness.scenario.sections import ScenarioError, Section
@@ -66,7 +63,7 @@ def _scenario(root: Section, directory: Path) -> Scenario:
     network = _network(root.section("network"), directory)
     load = _load(root.section("load"), network)
     population = population_of(network, load)
-    parameters = _parameters(root.section("parameters"))
+    parameters = read_overrides(root.section("parameters"))
     duration = root.span("duration", Millis(0))
     sections = root.sections("fault")
     faults = tuple(_fault(one, population, directory) for one in sections)
@@ -165,79 +162,6 @@ def population_of(network: Network, load: Load) -> Population:
         names = network.distance.names
         regions = tuple(names[index % len(names)] for index in range(network.nodes))
     return Population(network.nodes, network.validators, load.consumers, regions)
-
-
-# ---- parameters -------------------------------------------------------------------------------
-
-
-def _machines() -> Mapping[str, msgspec.Struct]:
-    local = NodeParameters()
-    return {"gossip": local.gossip, "membership": local.membership, "registry": local.registry}
-
-
-def _parameters(section: Section) -> tuple[tuple[str, int], ...]:
-    """Overrides by full name, checked by the types that they override."""
-    found: dict[str, int] = {}
-    machines = _machines()
-    for key in section.keys:
-        if key in machines and isinstance(section.raw(key), dict):
-            machine = section.section(key)
-            for name in machine.keys:
-                found[_full_name(machine, f"{key}.{name}", name)] = _value(machine, name)
-            machine.finish()
-        else:
-            found[_full_name(section, key, key)] = _value(section, key)
-    overrides = tuple(sorted(found.items()))
-    section.attempt(lambda: parameters_of(overrides))
-    section.attempt(lambda: node_parameters_of(overrides))
-    section.finish()
-    return overrides
-
-
-def _value(section: Section, key: str) -> int:
-    if isinstance(section.raw(key), str) and key.rpartition("_")[2] in ("ms", "max", "min"):
-        return section.span(key)
-    return section.integer(key, 0, maximum=2**53)
-
-
-def _full_name(section: Section, name: str, key: str) -> str:
-    """A parameter's name with its machine. A bare local name will do when it is the only one."""
-    chain = [field.name for field in msgspec.structs.fields(Parameters)]
-    if name in chain:
-        return name
-    local = [
-        f"{machine}.{field.name}"
-        for machine, values in _machines().items()
-        for field in msgspec.structs.fields(type(values))
-        if isinstance(getattr(values, field.name), int)
-    ]
-    meant = [one for one in local if name in (one, one.partition(".")[2])]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        raise section.error(f"{name!r} may be {' or '.join(meant)}", key)
-    near = difflib.get_close_matches(name, [*chain, *local, *(_bare(one) for one in local)], 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise section.error(f"unknown parameter {name!r}{hint}", key)
-
-
-def _bare(name: str) -> str:
-    return name.partition(".")[2]
-
-
-def parameters_of(overrides: tuple[tuple[str, int], ...]) -> Parameters:
-    """The chain's parameters under overrides. Raises ValueError."""
-    chain = {name: value for name, value in overrides if "." not in name}
-    return with_overrides(Parameters(), chain)
-
-
-def node_parameters_of(overrides: tuple[tuple[str, int], ...]) -> NodeParameters:
-    """Local parameters under overrides. Raises ValueError."""
-    changed = {}
-    for machine, values in _machines().items():
-        mine = {_bare(name): value for name, value in overrides if name.startswith(f"{machine}.")}
-        changed[machine] = msgspec.structs.replace(values, **mine)
-    return msgspec.structs.replace(NodeParameters(), **changed)
 
 
 # ---- faults and liars --------------------------------------------------------------------------

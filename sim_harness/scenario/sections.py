@@ -126,7 +126,7 @@ class Section:
             return act()
         except ValueError as error:
             where = "" if key is None else f"{key}: "
-            raise self.error(f"{where}{error}", key)
+            raise self.error(f"{where}{error}", key) from None
 
     def finish(self) -> None:
         """Refuse what nobody asked for."""

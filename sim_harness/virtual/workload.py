@@ -39,7 +39,14 @@ TRANSFER_MAX: Final = 1_000
 class Trade:
     """One consumer that pays one provider, window by window, for as long as the world runs."""
 
-    def __init__(self, world: "World", consumer: "VirtualNode", provider: "VirtualNode") -> None:
+    def __init__(
+        self,
+        world: "World",
+        consumer: "VirtualNode",
+        provider: "VirtualNode",
+        *,
+        every: Millis = WINDOW_MS,
+    ) -> None:
         self.world = world
         self.consumer = consumer
         self.provider = provider
@@ -51,6 +58,7 @@ class Trade:
         """What either party refused the other."""
         self.is_paused = False
         """No new work is done; what was done is still settled."""
+        self._every = every
         self._draws = world.stream(f"trade {consumer.index} {provider.index}")
         self._owed = Work()
         """The provider's memory: done and not yet paid for."""
@@ -95,7 +103,7 @@ class Trade:
                 self._begin()
             return b"%d %d" % (self.consumer.index, self.provider.index)
 
-        self.world.heap.after(WINDOW_MS * 1_000, "trade", turn)
+        self.world.heap.after(self._every * 1_000, "trade", turn)
 
     def _begin(self) -> None:
         self._turn += 1
@@ -234,6 +242,7 @@ class Transfers:
 
     def __init__(self, world: "World", *, every: Millis) -> None:
         self.sent: list[Transaction] = []
+        self.is_paused = False
         self._world = world
         self._every = every
         self._draws = world.stream("transfers")
@@ -245,6 +254,8 @@ class Transfers:
 
     def _send(self) -> bytes:
         self._plan()
+        if self.is_paused:
+            return b"paused"
         source, target = self._draws.sample(self._world.nodes, 2)
         amount = Amount(self._draws.randint(1, TRANSFER_MAX))
         action = Transfer(target.key.account, amount)
