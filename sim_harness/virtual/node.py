@@ -65,6 +65,8 @@ class VirtualNode:
         """An adversary's, or a watcher's; None is the product as it is."""
         self.stops: list[tuple[Millis, str]] = []
         """When and why processes ended by themselves."""
+        self.lives: list[tuple[Millis, Millis | None]] = []
+        """From when to when its processes ran; None: it runs."""
         self.is_paused = False
         self.replica: Replica | None = None
         self.incarnation = 0
@@ -104,6 +106,7 @@ class VirtualNode:
     def start(self) -> None:
         """Begin, or begin again on the same disk."""
         self.incarnation += 1
+        self.lives.append((self.world.now_ms, None))
         self.clock.restart()
         self.replica = self.world.new_replica(self, read_saved(self.store))
         self.feed(Started((self.world.address_of(self.index),)))
@@ -115,6 +118,7 @@ class VirtualNode:
         """
         self.disk.crash(survives=survives)
         self.replica = None
+        self.lives[-1] = (self.lives[-1][0], self.world.now_ms)
         self.crashes += 1
         self._timers.clear()
         self._inbox.clear()
