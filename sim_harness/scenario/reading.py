@@ -12,6 +12,7 @@ from p2p.primitives.units import Millis
 from sim_harness.adversaries.table import kind_of, options_of
 from sim_harness.scenario import schema
 from sim_harness.scenario.lines import Lines
+from sim_harness.scenario.matrices import read_matrix
 from sim_harness.scenario.overrides import read_overrides
 from sim_harness.scenario.quantities import parse_drift, parse_share, parse_span
 from sim_harness.scenario.schema import FAULTS, Expect, Fault, Load, Network, Scenario
@@ -142,6 +143,7 @@ def _distance(section: Section, directory: Path) -> schema.Distance:
 def _matrix(section: Section, key: str, path: str, directory: Path) -> schema.Matrix:
     if not (directory / path).is_file():
         raise section.error(f"{key}: there is no file {directory / path}", key)
+    section.attempt(lambda: read_matrix(directory / path), key)
     return schema.Matrix(path)
 
 

@@ -39,6 +39,8 @@ class Sample(msgspec.Struct, frozen=True):
     """1 when all of them are at one height."""
     lag: int = 0
     """Heights that the last one is behind the first."""
+    idle: int = 0
+    """Whole seconds since anybody committed a height."""
     bytes_sent: int = 0
     """Of gossip, by all nodes so far."""
 
