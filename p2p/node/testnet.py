@@ -1,5 +1,6 @@
 """Homes of a network on one machine, with one genesis between them."""
 
+import secrets
 import shutil
 import socket
 import time
@@ -21,6 +22,9 @@ from p2p.primitives.units import MIB, Amount, Millis
 
 NODES_MAX: Final = 10_000
 SEEDS_COUNT: Final = 3
+PORT_MIN: Final = 10_000
+EPHEMERAL_MIN_DEFAULT: Final = 32_768
+PORT_TRIES_MAX: Final = 200
 REGIONS: Final = ("eu-west", "us-east", "ap-south", "sa-east", "us-west", "af-south")
 BALANCE: Final = Amount(1_000 * MICRO)
 BOND: Final = Amount(100 * MICRO)
@@ -79,20 +83,38 @@ def make_testnet(output: Path, plan: NetworkPlan) -> LocalNetwork:
     return LocalNetwork(genesis=genesis, homes=tuple(homes), keys=keys)
 
 
-def free_ports(host: str, count: int) -> list[int]:
-    """Ports that nobody listens on at this moment; another program may take one meanwhile."""
+def free_base_port(host: str, count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on. Raises UserError.
+
+    They lie below the ports that the kernel gives to outgoing connections: one of those could take
+    a node's port while the node is down, and the restarted node could not listen.
+    """
+    highest = _ephemeral_min() - count
+    if highest > PORT_MIN:
+        for _ in range(PORT_TRIES_MAX):
+            base = PORT_MIN + secrets.randbelow(highest - PORT_MIN + 1)
+            if all(_is_free(host, port) for port in range(base, base + count)):
+                return base
+    raise UserError(f"found no {count} free ports in a row on {host}: name one with --base-port")
+
+
+def _is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    held: list[socket.socket] = []
+    with socket.socket(family, socket.SOCK_STREAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _ephemeral_min() -> int:
     try:
-        for _ in range(count):
-            held.append(socket.socket(family, socket.SOCK_STREAM))
-            held[-1].bind((host, 0))
-        return [int(one.getsockname()[1]) for one in held]
-    except OSError as error:
-        raise UserError(f"cannot find {count} free ports on {host}: {error.strerror}") from error
-    finally:
-        for one in held:
-            one.close()
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return EPHEMERAL_MIN_DEFAULT
+    return int(text.split()[0])
 
 
 def _check(output: Path, plan: NetworkPlan) -> None:
@@ -130,9 +152,8 @@ def _genesis(plan: NetworkPlan, keys: Sequence[Key]) -> Genesis:
 
 
 def _configs(plan: NetworkPlan, keys: Sequence[Key]) -> Iterator[Config]:
-    ports: Sequence[int] = range(plan.base_port, plan.base_port + plan.nodes)
-    if not plan.base_port:
-        ports = free_ports(plan.host, plan.nodes)
+    base_port = plan.base_port or free_base_port(plan.host, plan.nodes)
+    ports = range(base_port, base_port + plan.nodes)
     kind = "ip6" if ":" in plan.host else "ip4"
     listen = [f"/{kind}/{plan.host}/tcp/{port}" for port in ports]
     named = [
@@ -143,7 +164,7 @@ def _configs(plan: NetworkPlan, keys: Sequence[Key]) -> Iterator[Config]:
             yield Config(
                 network=NetworkConfig(
                     listen=(address,),
-                    seeds=tuple(seed for seed in named[:SEEDS_COUNT] if seed != named[index]),
+                    seeds=tuple(named[seed] for seed in _seeds_of(index, plan.nodes)),
                 ),
                 storage=StorageConfig(capacity=ByteCount(plan.capacity_bytes)),
                 offer=OfferConfig(
@@ -154,6 +175,15 @@ def _configs(plan: NetworkPlan, keys: Sequence[Key]) -> Iterator[Config]:
             )
         except ValueError as error:
             raise UserError(f"cannot configure a node so: {error}") from None
+
+
+def _seeds_of(index: int, nodes: int) -> list[int]:
+    """Whom a node is told of: its neighbours in a ring, and one halfway down.
+
+    Nobody is everybody's seed: a thousand first dials at one node would keep it from its work.
+    """
+    found = dict.fromkeys(((index - 1) % nodes, index // 2, (index + 1) % nodes))
+    return [seed for seed in found if seed != index][:SEEDS_COUNT]
 
 
 def _key(secret: bytes | None, index: int) -> Key:

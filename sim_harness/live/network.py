@@ -1,8 +1,6 @@
 """Networks on this machine: homes, ports, and the cluster over them."""
 
-import random
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +17,6 @@ from sim_harness.live.cluster import LiveCluster, open_homes
 from sim_harness.live.zygote import NODE_ENTRY
 
 HOST: Final = "127.0.0.1"
-PORT_MIN: Final = 10_000
-EPHEMERAL_MIN_DEFAULT: Final = 32_768
-PORT_TRIES_MAX: Final = 200
 
 
 class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +79,6 @@ def make_homes(plan: LocalPlan, directory: Path) -> list[Path]:
             nodes=plan.nodes,
             validators=min(plan.validators, plan.nodes),
             name="live",
-            base_port=free_base_port(plan.nodes),
             host=HOST,
             parameters=parameters,
             capacity_bytes=plan.capacity_bytes,
@@ -92,36 +86,3 @@ def make_homes(plan: LocalPlan, directory: Path) -> list[Path]:
         ),
     )
     return [home.path for home in network.homes]
-
-
-def free_base_port(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on. Raises UserError.
-
-    They lie below the ports that the kernel gives to outgoing connections: one of those could take
-    a node's port while the node is down, and the restarted node could not listen.
-    """
-    highest = _ephemeral_min() - count
-    if highest > PORT_MIN:
-        for _ in range(PORT_TRIES_MAX):
-            base = random.randint(PORT_MIN, highest)
-            if all(_is_free(port) for port in range(base, base + count)):
-                return base
-    raise UserError(f"found no {count} free ports in a row on {HOST}: use fewer nodes")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _ephemeral_min() -> int:
-    try:
-        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return EPHEMERAL_MIN_DEFAULT
-    return int(text.split()[0])

@@ -150,8 +150,8 @@ class Mesh:
             # gossipsub v1.1: backoff: prune at once, extend, and penalise
             if topic in neighbour.pruned:
                 effects.append(Penalize(neighbour.peer, Reason.BACKOFF, topic))
-            # Else it was told over an earlier connection: an honest peer that crashed forgot it, and
-            # one that crashes again and again must not be banned for that.
+            # Else it was told over an earlier connection: an honest peer that crashed forgot it,
+            # and one that crashes again and again must not be banned for that.
             self._prune(topic, neighbour, now_ms, backoff_ms)
         elif self._neighbours.score(neighbour.peer) < 0:
             self._prune(topic, neighbour, now_ms, backoff_ms)
