@@ -43,12 +43,11 @@ from p2p.protocol.interface import (
 from p2p.protocol.invariants import check_block
 from p2p.protocol.ledger import build_block, execute_block
 from p2p.protocol.mempool import Mempool
+from p2p.protocol.replica.early import EarlyProposals
 
 HEIGHT_TIMER: Final = "chain/height"
 CANDIDATES_MAX: Final = 16
 """Blocks proposed for the open height that are kept: 8 MiB, and more rounds than a height sees."""
-EARLY_MAX: Final = 4
-"""Proposals for the height after the open one, kept until it can be judged."""
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -99,8 +98,8 @@ class Chain:
         self._me = signer.account
         self._driver = ConsensusDriver(signer.account, signer, genesis.chain_id, self._parameters)
         self._candidates: dict[Digest, Candidate] = {}
-        self._early: dict[AccountId, Verified[ProposedBlock]] = {}
         self._proposers = WeightedProposers(state.priorities, state.validators)
+        self._early = EarlyProposals(state, self._proposers)
         self._round = 0
         self._saved = saved
 
@@ -188,17 +187,13 @@ class Chain:
         proposal = proposed.value.proposal
         if self.is_open and proposal.height == self.height:
             return list(self._judge(proposed, peer, now_ms))
-        if len(self._early) < EARLY_MAX:
-            self._early.setdefault(proposal.proposer, proposed)
+        self._early.keep(proposed)
         return []
 
     def screen(self, message: Vote | Proposal) -> Reason | None:
         """Why a message of consensus is not worth the check of its signature, or None."""
         if isinstance(message, Proposal) and not (self.is_open and message.height == self.height):
-            soon = {self.height: self.powers, Height(self.height + 1): self.next_powers}
-            if message.height not in soon:
-                return Reason.WRONG_HEIGHT
-            return None if message.proposer in soon[message.height] else Reason.NOT_A_VALIDATOR
+            return self._early.screen(message)
         verdict = self._driver.screen(message)
         if isinstance(verdict, Rejected):
             return verdict.reason
@@ -243,9 +238,8 @@ class Chain:
             self.height, self.state.validators, self._proposers, self.state.next_validators
         )
         yield from self._consensus(start, now_ms)
-        for proposed in list(self._early.values()):
+        for proposed in self._early.take():
             if self.is_open and proposed.value.proposal.height == self.height:
-                del self._early[proposed.value.proposal.proposer]
                 yield from self._judge(proposed, None, now_ms)
 
     def _consensus(self, item: consensus.ConsensusInput, now_ms: Millis) -> Iterator[ChainEffect]:
@@ -299,6 +293,11 @@ class Chain:
         self, proposed: Verified[ProposedBlock], peer: PeerId | None, now_ms: Millis
     ) -> Iterator[ChainEffect]:
         proposal, block = proposed.value.proposal, proposed.value.block
+        if self._driver.screen(proposal) is not Screening.NEW:
+            # Not worth executing its block; the driver knows whether anybody is to blame.
+            unwanted = consensus.ProposalReceived(Verified(proposal), False, peer=peer)
+            yield from self._consensus(unwanted, now_ms)
+            return
         candidate = self._execute(proposal.header_digest, block)
         # Tendermint L15-L18: without a valid round the proposer built the block, and just now.
         is_fresh = block.header.proposer == proposal.proposer and self._is_timely(block, now_ms)
@@ -364,6 +363,7 @@ class Chain:
         self.is_open = False
         self._candidates = {}
         self._proposers = WeightedProposers(self.state.priorities, self.state.validators)
+        self._early = self._early.after(self.state, self._proposers)
         yield Notify(
             Committed(
                 header.height,
@@ -377,11 +377,6 @@ class Chain:
         )
         yield BlockCommitted(committed.block, before, self.state)
         yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
-        self._early = {
-            proposer: proposed
-            for proposer, proposed in self._early.items()
-            if proposed.value.proposal.height >= self.height
-        }
 
     def _halt(self, name: str, detail: str) -> Notify:
         self.halted = f"{name}: {detail}"

@@ -29,7 +29,6 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
-from p2p.protocol.replica import context
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
 
@@ -99,11 +98,8 @@ class Exchange:
         if messages.proposal is not None:
             proposed = Verified(messages.proposal)
             self._wires.from_chain(self._wires.chain.proposal(proposed, peer, now_ms), now_ms)
-        votes = tuple(
-            Verified(vote)
-            for vote in messages.votes
-            if context.refusal(vote, self._wires.chain) is None
-        )
+        # Known ones and an equivocator's, too: a quorum counts as a whole or not at all.
+        votes = tuple(Verified(vote) for vote in messages.votes)
         if votes:
             self._wires.from_chain(self._wires.chain.votes(votes, peer, now_ms), now_ms)
 
