@@ -66,7 +66,7 @@ def test_free_ports_lie_in_a_row_below_those_of_outgoing_connections() -> None:
         (NetworkPlan(nodes=200, validators=101), "200 nodes have 1 to 100 validators, not 101"),
         (NetworkPlan(base_port=65533), "from port 65533 on there are no 4 usable ports"),
         (NetworkPlan(bond=Amount(0)), "cannot begin a chain so: no account is bonded"),
-        (NetworkPlan(host="1.2.3"), "cannot find 4 free ports on 1.2.3"),
+        (NetworkPlan(host="1.2.3"), "found no 4 free ports in a row on 1.2.3"),
         (NetworkPlan(base_port=27000, host="1.2"), "cannot configure a node so: '/ip4/1.2/tcp"),
     ],
 )
