@@ -2,7 +2,7 @@
 
 PYTHON ?=
 DEMO_NODES ?= 12
-BENCHMARKS ?= streams replica
+BENCHMARKS ?= targets gossip_step
 TESTS ?=
 UV ?= uv
 
