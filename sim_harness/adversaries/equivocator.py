@@ -2,16 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import ClassVar
 
-from p2p.model.block import Block
-from p2p.model.requests import Request, Response, RoundMessages
+from p2p.model.block import Block, CommittedBlock
+from p2p.model.requests import Blocks, Request, Response, RoundMessages
 from p2p.model.rpc import Message
 from p2p.model.topic import Topic
 from p2p.model.vote import ProposedBlock, Vote
 from p2p.primitives.units import AccountId, Digest, Millis, PeerId
 from sim_harness.adversaries.adversary import Adversary
-from sim_harness.adversaries.forging import other_block, propose, read_consensus, vote_for
+from sim_harness.adversaries.forging import (
+    other_block,
+    propose,
+    read_block,
+    read_consensus,
+    vote_for,
+)
 
 Slot = tuple[int, int]
 """Height and round."""
@@ -21,8 +28,8 @@ Slot = tuple[int, int]
 class Equivocator(Adversary):
     """Makes two proposals when it is its turn, and two votes whenever there are two values.
 
-    All equivocators of a ring vote for both blocks of any of them, each on its side: at more than a
-    third of the power that is a fork.
+    All equivocators of a ring vote for both blocks of any of them, each on its side, and keep what
+    one side decided from the other: at more than a third of the power that is a fork.
     """
 
     kind: ClassVar[str] = "equivocator"
@@ -30,13 +37,19 @@ class Equivocator(Adversary):
     """Whether it makes two proposals."""
     ballots: bool = True
     """Whether it votes twice."""
+    nils: bool = True
+    """Whether it votes twice where there is one block: for it, and for nil."""
     pairs: dict[Slot, tuple[Digest, Digest]] = field(default_factory=dict, init=False)
     """Its two blocks of each of its rounds, by side."""
-    _twins: dict[Digest, ProposedBlock] = field(default_factory=dict, init=False)
+    _twins: dict[Slot, tuple[ProposedBlock, ProposedBlock]] = field(
+        default_factory=dict, init=False
+    )
     _said: dict[tuple[bytes, int], Message] = field(default_factory=dict, init=False)
     """What a side hears instead of a message, by its id and the side."""
 
     def say(self, peer: PeerId, message: Message, now_ms: Millis) -> Iterable[Message]:
+        if message.topic == self.topic(Topic.BLOCKS):
+            return () if self.side(peer) and self._is_secret(read_block(message)) else (message,)
         if message.topic != self.topic(Topic.VOTES):
             return (message,)
         key = (message.id, self.side(peer))
@@ -47,12 +60,21 @@ class Equivocator(Adversary):
     def answer(
         self, peer: PeerId, request: Request, response: Response | None, now_ms: Millis
     ) -> Response | None:
+        side = self.side(peer)
+        if isinstance(response, Blocks) and side:
+            return Blocks(tuple(takewhile(lambda one: not self._is_secret(one), response.blocks)))
         if not isinstance(response, RoundMessages):
             return response
-        side = self.side(peer)
         votes = tuple(self._vote(vote, side) for vote in response.votes)
         proposal = response.proposal
         return RoundMessages(votes, None if proposal is None else self._proposed(proposal, side))
+
+    def _is_secret(self, committed: CommittedBlock | None) -> bool:
+        """Whether a block was decided on side 0 of a round in which side 1 has another."""
+        if committed is None:
+            return False
+        pair = self._pair((committed.certificate.height, committed.certificate.round))
+        return pair is not None and committed.certificate.header_digest == pair[0]
 
     def _twisted(self, message: Message, side: int) -> Message:
         value = read_consensus(message)
@@ -79,7 +101,7 @@ class Equivocator(Adversary):
         pair = self._pair((vote.height, vote.round))
         if pair is not None:
             return pair[side]
-        if side == 0:
+        if side == 0 or not self.nils:
             return vote.header_digest
         return None if vote.header_digest is not None else self._seen_value(vote)
 
@@ -103,20 +125,13 @@ class Equivocator(Adversary):
         own = proposal.proposer == self.account and proposal.valid_round < 0
         if not own or not self.proposals:
             return proposed
-        twin = self._twin(proposed)
-        self.pairs[proposal.height, proposal.round] = (
-            proposal.header_digest,
-            twin.proposal.header_digest,
-        )
-        return twin if side else proposed
-
-    def _twin(self, proposed: ProposedBlock) -> ProposedBlock:
-        name = proposed.proposal.header_digest
-        if name not in self._twins:
+        slot = (proposal.height, proposal.round)
+        if slot not in self._twins:
             self.deeds["second proposals"] += 1
-            block = self._other_block(proposed.block)
-            self._twins[name] = propose(block, self.signer, round_=proposed.proposal.round)
-        return self._twins[name]
+            other = propose(self._other_block(proposed.block), self.signer, round_=proposal.round)
+            self._twins[slot] = (proposed, other)
+            self.pairs[slot] = (proposal.header_digest, other.proposal.header_digest)
+        return self._twins[slot][side]
 
     def _other_block(self, block: Block) -> Block:
         return other_block(

@@ -17,13 +17,17 @@ from p2p.protocol.interface import ReplicaEffect, SendRequest
 from sim_harness.adversaries.adversary import Adversary
 from sim_harness.adversaries.forging import fresh_vote, noise, other_block, propose
 
-PROPOSALS_EVERY = 8
-"""Ticks between proposals: each carries a block."""
+ROUNDS_NEAR = 8
+"""Rounds of its proposals out of turn."""
 
 
 @dataclass
 class Flooder(Adversary):
-    """Sends `burst` messages of each sort to every peer, ten times a second."""
+    """Sends `burst` messages of each sort to every peer, ten times a second.
+
+    Proposals go to one peer each, so that the others hear them from an honest one: whoever punishes
+    what another passes on in good faith is led to punish the honest.
+    """
 
     kind: ClassVar[str] = "flooder"
     tick_ms: ClassVar[int] = 100
@@ -46,8 +50,17 @@ class Flooder(Adversary):
         self._ticks += 1
         for sort in self.what:
             messages = self._sorts[sort](self)
+            if sort == "proposals":
+                yield from self._scattered(messages)
+                continue
             for peer in self.honest_peers():
                 yield from self._to(peer, sort, messages)
+
+    def _scattered(self, messages: list[Message]) -> Iterator[ReplicaEffect]:
+        peers = self.honest_peers()
+        for message in messages if peers else ():
+            self.deeds["proposals"] += 1
+            yield self.send(self.draws.choice(peers), message)
 
     def _to(self, peer: PeerId, sort: str, messages: list[Message]) -> Iterator[ReplicaEffect]:
         self.deeds[sort] += 1
@@ -89,18 +102,17 @@ class Flooder(Adversary):
         ]
 
     def _proposals(self) -> list[Message]:
-        """Valid blocks, proposed in rounds to come."""
-        if self._ticks % PROPOSALS_EVERY or self.account not in self.core.chain.powers:
+        """Valid blocks of the next height, proposed out of turn."""
+        if self.account not in self.core.chain.powers:
             return []
+        return [self._proposal(number) for number in range(self.burst)]
+
+    def _proposal(self, number: int) -> Message:
         state = self.core.state
-        block = other_block(
-            self.world.genesis,
-            state,
-            proposer=self.account,
-            time_ms=state.time_ms + 1 + self._ticks,
-        )
-        proposed = propose(block, self.signer, round_=self.draws.randrange(32))
-        return [self.message(Topic.VOTES, proposed)]
+        time_ms = state.time_ms + 1 + self._ticks * self.burst + number
+        block = other_block(self.world.genesis, state, proposer=self.account, time_ms=time_ms)
+        round_ = self.draws.randrange(ROUNDS_NEAR)
+        return self.message(Topic.VOTES, propose(block, self.signer, round_=round_))
 
     def _ads(self) -> list[Message]:
         """Its own ad, renewed all the time."""

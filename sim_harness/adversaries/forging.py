@@ -6,7 +6,7 @@ import msgspec
 
 from p2p.model.block import Block, Certificate, CommitSignature, CommittedBlock
 from p2p.model.ledger import State, rules_of
-from p2p.model.parameters import PROPOSAL_BYTES_MAX, Genesis
+from p2p.model.parameters import COMMITTED_BYTES_MAX, PROPOSAL_BYTES_MAX, Genesis
 from p2p.model.rpc import Message
 from p2p.model.vote import Proposal, ProposedBlock, Vote, VoteKind, sign_proposal, sign_vote
 from p2p.primitives.codec import Malformed, decode
@@ -20,6 +20,14 @@ def read_consensus(message: Message) -> Vote | ProposedBlock | None:
     """The vote or proposal in a message, if it is one."""
     try:
         return decode(message.data, Vote | ProposedBlock, bytes_max=PROPOSAL_BYTES_MAX)  # type: ignore[arg-type]
+    except Malformed:
+        return None
+
+
+def read_block(message: Message) -> CommittedBlock | None:
+    """The committed block in a message, if it is one."""
+    try:
+        return decode(message.data, CommittedBlock, bytes_max=COMMITTED_BYTES_MAX)
     except Malformed:
         return None
 

@@ -77,10 +77,11 @@ def corrupt(
     """Let these nodes, in league, become liars. Raises ValueError."""
     chosen = kind_of(kind)
     given = options_of(chosen, options or {})
-    ring = [chosen(**given) for _ in nodes]
-    for adversary, node in zip(ring, nodes, strict=True):
+    for node in nodes:
         if node.is_up or not world.is_honest(node):
             raise ValueError(f"node {node.index} runs already, or lies already")
+    ring = [chosen(**given) for _ in nodes]
+    for adversary, node in zip(ring, nodes, strict=True):
         world.liars[node.key.account] = kind
         world.makers[node.index] = partial(CorruptReplica, adversary)
         adversary.join(world, node, ring)

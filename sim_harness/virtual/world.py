@@ -116,7 +116,7 @@ class World:
         """What runs instead of the product's replica, by node index: adversaries and canaries."""
         self._news = False
         self._draws: dict[str, Random] = {}
-        self._node_parameters = node_parameters or NodeParameters()
+        self.node_parameters = node_parameters or NodeParameters()
         self._keys = [Key(digest(b"world", b"%d %d" % (seed, index))) for index in range(nodes)]
         self.genesis = self._make_genesis(validators, parameters or Parameters())
         self.scheme = Ed25519Scheme() if real_signatures else KeyedHashScheme()
@@ -169,7 +169,7 @@ class World:
         return self.makers.get(node.index, Replica)(
             genesis=self.genesis,
             signer=self.signer_of(node),
-            parameters=self._node_parameters,
+            parameters=self.node_parameters,
             seeds=seeds,
             saved=saved,
             seed=digest(b"replica", b"%d %d %d" % (self.seed, node.index, node.incarnation)),
