@@ -310,7 +310,9 @@ class Driver:
             self.put(PeerMisbehaved(peer, Reason.MALFORMED, str(error)))
             return
         while len(self._inbox) >= INBOX_MAX:
-            self._room = trio.Event()
+            # One event for all who wait: replaced, it would leave the others asleep for ever.
+            if self._room.is_set():
+                self._room = trio.Event()
             await self._room.wait()
         self.put(RpcReceived(peer, rpc))
 
