@@ -19,7 +19,7 @@ RECOVERY = seconds(60)
 
 
 class Stage:
-    """Seven validators and three others; the last of either are liars."""
+    """Seven validators and three others, close to one another unless said; the last are liars."""
 
     def __init__(
         self,
@@ -30,13 +30,14 @@ class Stage:
         nodes: int = 10,
         validators: int = 7,
         options: dict[str, object] | None = None,
+        is_worldwide: bool = False,
     ) -> None:
         self.world = World(
             seed=seed,
             nodes=nodes,
             validators=validators,
-            parameters=PARAMETERS,
-            latency=lambda source, target: LATENCY_US,
+            parameters=None if is_worldwide else PARAMETERS,
+            latency=None if is_worldwide else lambda source, target: LATENCY_US,
         )
         self.liars: list[Adversary] = recruit(self.world, kind, count, options)
 
