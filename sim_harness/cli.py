@@ -5,15 +5,31 @@ Imports stay light here, so that help is quick; each command brings what it need
 
 import sys
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 
 T = TypeVar("T")
 
 EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+
+
+class WorldName(StrEnum):
+    """Where a scenario can run."""
+
+    VIRTUAL = "virtual"
+
+
+class Signatures(StrEnum):
+    """How virtual nodes sign."""
+
+    FAST = "fast"
+    REAL = "real"
+
 
 app = typer.Typer(
     name="sim-harness",
@@ -115,6 +131,90 @@ def demo(
         console.print(f"{where}, logs of the nodes in {output / 'logs'}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     console.print(f"PASS in {report.seconds:.1f} s; {where}", style="bold green", highlight=False)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A scenario, in TOML.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    world: Annotated[
+        WorldName, typer.Option(help="Where it runs: on a virtual clock.")
+    ] = WorldName.VIRTUAL,
+    signatures: Annotated[
+        Signatures, typer.Option(help="A keyed hash, or Ed25519 at 85 us a check.")
+    ] = Signatures.FAST,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Directory for report.json and report.html.")
+    ] = None,
+) -> None:
+    """Run a scenario, and say whether the network kept its promises."""
+    from sim_harness.scenario.commands import run_file, summary, write_report
+    from sim_harness.scenario.sections import ScenarioError
+
+    try:
+        result = run_file(file, seed, real_signatures=signatures is Signatures.REAL)
+    except ScenarioError as error:
+        _refuse(str(error))
+    page = None if report is None else _written(lambda: write_report(result, report))
+    if json:
+        _print_json(result)
+    else:
+        print("\n".join(summary(result)))
+        if page is not None:
+            print(f"report: {page}")
+    if result.verdict == "fail":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A scenario, in TOML.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the run to repeat.")] = 1,
+    until: Annotated[str, typer.Option(help="The moment to stop at, such as 31.2s.")] = "30s",
+    from_: Annotated[str, typer.Option("--from", help="Say nothing before this moment.")] = "0s",
+    node: Annotated[int, typer.Option(min=0, help="Whose steps to tell.")] = 0,
+    signatures: Annotated[
+        Signatures, typer.Option(help="As in the run to repeat.")
+    ] = Signatures.FAST,
+) -> None:
+    """Repeat a run up to a moment, and tell what one node saw and did, one line a step."""
+    from sim_harness.scenario.commands import replay_file
+    from sim_harness.scenario.quantities import parse_span
+    from sim_harness.scenario.sections import ScenarioError
+
+    moments = []
+    for text, hint in ((from_, "--from"), (until, "--until")):
+        try:
+            moments.append(parse_span(text))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint=hint) from None
+    try:
+        replay_file(
+            file,
+            seed,
+            node=node,
+            from_ms=moments[0],
+            until_ms=moments[1],
+            real_signatures=signatures is Signatures.REAL,
+            say=print,
+        )
+    except ScenarioError as error:
+        _refuse(str(error))
+
+
+def _refuse(sentence: str) -> NoReturn:
+    """Bad usage: a sentence, and exit code 2."""
+    print(f"sim-harness: {sentence}", file=sys.stderr)
+    raise typer.Exit(EXIT_USAGE)
+
+
+def _written(write: Callable[[], T]) -> T:
+    try:
+        return write()
+    except OSError as error:
+        print(f"sim-harness: cannot write the report: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 def parse_seconds(text: str) -> float:

@@ -31,7 +31,10 @@ START_WITHIN = millis(100)
 
 
 class FaultRecord(msgspec.Struct):
-    """What a fault did. Moments are milliseconds since the start; `until_ms` None: not over yet."""
+    """What a fault did. Moments are milliseconds since the start; `until_ms` None: not over yet.
+
+    `nodes` are those hurt; of a partition, all but its largest group.
+    """
 
     kind: str
     at_ms: int
@@ -94,7 +97,8 @@ class FaultRunner:
     def _begin(self, fault: Fault) -> FaultRecord:
         if isinstance(fault, schema.Partition):
             groups = select_groups(fault.groups, self._population, self._draws)
-            chosen = sorted(index for group in groups for index in group)
+            largest = max(groups, key=len)
+            chosen = sorted(one for group in groups if group is not largest for one in group)
         else:
             chosen = select(fault.nodes, self._population, self._draws)
             groups = [chosen]

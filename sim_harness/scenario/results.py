@@ -83,6 +83,8 @@ class NodeResult(msgspec.Struct, frozen=True):
     """As a provider, from settlements."""
     change: int
     """All that it owns, compared with genesis."""
+    lives_ms: tuple[tuple[int, int | None], ...]
+    """From when to when its processes ran; None: still running."""
     commits_ms: tuple[int, ...]
     rounds_ms: tuple[int, ...]
     """When it entered a round above 0."""

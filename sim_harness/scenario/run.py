@@ -287,6 +287,10 @@ class Run:
             paid=sum(row.amount for row in rows if row.consumer == account),
             received=sum(row.received for row in rows if row.provider == account),
             change=has - first.balance - first.bonded,
+            lives_ms=tuple(
+                (start_ms - self._start_ms, None if end_ms is None else end_ms - self._start_ms)
+                for start_ms, end_ms in node.lives
+            ),
             commits_ms=tuple(
                 at_ms - self._start_ms
                 for at_ms, event in node.events

@@ -1,0 +1,1 @@
+"""Reports of runs: one page that needs nothing but a browser."""

@@ -1,0 +1,56 @@
+"""One run as one HTML page: the answer first, then what happened, then the numbers."""
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from sim_harness.report.charts import commit_chart, traffic_chart
+from sim_harness.report.timeline import timeline
+from sim_harness.scenario.results import Result
+
+NODES_SHOWN: Final = 200
+"""Rows of the table of nodes; the JSON has them all."""
+
+
+def render_page(result: Result) -> str:
+    """The page; it needs no network and no script."""
+    return _template().render(
+        result=result,
+        nodes=result.nodes[:NODES_SHOWN],
+        failed=[check for check in result.checks if not check.holds],
+        untested=[cover for cover in result.coverage if cover.first_ms is None],
+        timeline=Markup(timeline(result)),
+        commits=Markup(commit_chart(result)),
+        traffic=Markup(traffic_chart(result)),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": _seconds, "micro": _micro, "kb": _kilobytes}
+    return environment.get_template("page.html.j2")
+
+
+def _seconds(millis: int) -> str:
+    """Milliseconds for people."""
+    if millis < 1_000:
+        return f"{millis} ms"
+    return f"{millis / 1000:.2f} s" if millis < 10_000 else f"{millis / 1000:.1f} s"
+
+
+def _micro(amount: int) -> str:
+    return f"{amount:,}"
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1000:,.0f} kB"

@@ -1,0 +1,92 @@
+"""What `sim-harness run` and `sim-harness replay` do, once their words are understood."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sim_harness.scenario.quantities import span_text
+from sim_harness.scenario.reading import read_scenario
+from sim_harness.scenario.results import Result
+from sim_harness.scenario.run import Run
+from sim_harness.scenario.schema import Scenario
+from sim_harness.scenario.sections import ScenarioError
+from sim_harness.scenario.trace import Trace
+
+Say = Callable[[str], None]
+
+WIDTH: Final = 26
+
+
+def run_file(file: Path, seed: int, *, real_signatures: bool) -> Result:
+    """Run a scenario file to its end. Raises ScenarioError."""
+    run = Run(load(file), seed, real_signatures=real_signatures, file=str(file))
+    run.finish()
+    return run.result()
+
+
+def load(file: Path) -> Scenario:
+    """The scenario of a file. Raises ScenarioError."""
+    return read_scenario(file)
+
+
+def write_report(result: Result, directory: Path) -> Path:
+    """Write `report.json` and `report.html`; the path of the latter. Raises OSError."""
+    from sim_harness.report.page import render_page
+
+    directory.mkdir(parents=True, exist_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    (directory / "report.json").write_bytes(data)
+    page = directory / "report.html"
+    page.write_text(render_page(result), encoding="utf-8")
+    return page
+
+
+def summary(result: Result) -> list[str]:
+    """The result in lines for a terminal: verdict and replay command first."""
+    virtual = span_text(result.end_ms)
+    lines = [
+        f"{result.verdict.upper()}  {result.name}  ({result.nodes_count} nodes, {virtual})",
+        f"replay: {result.replay}",
+        f"digest: {result.digest}",
+    ]
+    for violation in result.violations:
+        at = f"{violation.at_ms / 1000:.3f}s"
+        lines.append(f"  VIOLATED {violation.name} at {at}: {violation.detail}")
+        lines += [f"      {line}" for line in violation.around]
+    for check in result.checks:
+        mark = "ok  " if check.holds else "FAIL"
+        wanted = "" if check.holds else f" (wanted: {check.wanted})"
+        lines.append(f"  {mark} {check.name:{WIDTH}} {check.measured}{wanted}")
+    for cover in result.coverage:
+        when = (
+            "never: not tested" if cover.first_ms is None else f"from {span_text(cover.first_ms)}"
+        )
+        lines.append(f"  seen {cover.text:{WIDTH}} {when}")
+    return lines
+
+
+def replay_file(
+    file: Path,
+    seed: int,
+    *,
+    node: int,
+    from_ms: int,
+    until_ms: int,
+    real_signatures: bool,
+    say: Say,
+) -> None:
+    """Run a file again up to a moment, and tell what one node saw. Raises ScenarioError."""
+    run = Run(load(file), seed, real_signatures=real_signatures, file=str(file))
+    if not 0 <= node < len(run.world.nodes):
+        raise ScenarioError(f"there is no node {node}; the last one is {len(run.world.nodes) - 1}")
+    start_ms = run.world.now_ms
+
+    def heard(line: str) -> None:
+        if run.world.now_ms - start_ms >= from_ms:
+            say(line)
+
+    Trace(run.world, run.world.nodes[node], heard)
+    run.run_until_ms(until_ms)
+    say(f"t={until_ms / 1000:.3f}s digest {run.world.digest}")
