@@ -141,3 +141,24 @@ def test_a_receipt_that_came_too_late_is_dated_anew_and_settled() -> None:
     settle(world, trade)
     assert trade.settled == trade.accepted == trade.delivered
     world.check(*SAFETY, receipts_settled, nobody_banned)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_accepted_receipt_survives_its_provider_though_nobody_works_any_more(seed: int) -> None:
+    """Given a window just paid for; when the provider dies at once and comes back to no new work;
+    then the ledger settles what was paid all the same.
+    """
+    world = fast_world(seed=seed, nodes=6, validators=4)
+    consumer, provider = world.others
+    trade = Trade(world, consumer, provider)
+    world.start()
+    world.run_until(lambda _: trade.accepted > 1_000)
+    world.run_until(accepts_more(trade))
+    accepted = trade.accepted
+    trade.is_paused = True
+    world.crash(provider)
+    world.run_for(seconds(0.5 + 2 * seed))
+    world.start(provider)
+    settle(world, trade)
+    assert trade.settled == trade.accepted >= accepted
+    world.check(*SAFETY, receipts_settled, nobody_banned)
