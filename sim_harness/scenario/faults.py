@@ -105,7 +105,7 @@ class FaultRunner:
         record = FaultRecord(fault.kind, self.now_ms, chosen, "", fault.line)
         self.records.append(record)
         number, self._numbers = self._numbers, self._numbers + 1
-        undo, record.what = self._harm(fault, groups)
+        undo, record.what = self._harm(fault, groups, record)
 
         def over() -> None:
             record.until_ms = self.now_ms
@@ -128,7 +128,7 @@ class FaultRunner:
 
     # ---- words -------------------------------------------------------------------------------
 
-    def _harm(self, fault: Fault, groups: list[list[int]]) -> tuple[Undo, str]:  # noqa: PLR0911 - one a word
+    def _harm(self, fault: Fault, groups: list[list[int]], record: FaultRecord) -> tuple[Undo, str]:  # noqa: PLR0911 - one a word
         chosen = groups[0]
         nodes = [self.world.nodes[index] for index in chosen]
         who = names(chosen)
@@ -136,7 +136,7 @@ class FaultRunner:
             case schema.Kill() | schema.Restart():
                 return self._kill(nodes), f"{who} killed"
             case schema.TornWrite():
-                return self._tear(nodes), f"power fails in the next write of {who}"
+                return self._tear(nodes, record), f"power fails in the next write of {who}"
             case schema.Pause():
                 return self._pause(nodes), f"{who} frozen"
             case schema.Disconnect():
@@ -164,7 +164,7 @@ class FaultRunner:
             case schema.SlowDisk(add=add):
                 return self._slow(nodes, add * MICROS_PER_MS), f"{span_text(add)} a write, {who}"
             case schema.DiskFull():
-                return self._fill(nodes), f"no space on the disks of {who}"
+                return self._fill(nodes, record), f"no space on the disks of {who}"
             case schema.ClockSkew(offset=offset, drift=drift):
                 what = f"clocks of {who} off by {span_text(offset)}"
                 run = f", running at {drift_text(drift)}" if drift else ""
@@ -203,7 +203,8 @@ class FaultRunner:
 
         return undo
 
-    def _tear(self, nodes: list[VirtualNode]) -> Undo:
+    def _tear(self, nodes: list[VirtualNode], record: FaultRecord) -> Undo:
+        crashes = {node.index: node.crashes for node in nodes}
         for node in nodes:
 
             def dies(number: int, durable: bool, node: VirtualNode = node) -> bool:
@@ -215,6 +216,8 @@ class FaultRunner:
             node.disk.crash_point = dies
 
         def undo() -> None:
+            spared = [node.index for node in nodes if node.crashes == crashes[node.index]]
+            record.what += f"; {names(spared)} wrote nothing" if spared else ""
             for node in nodes:
                 node.disk.crash_point = None
                 self.start_if_free(node)
@@ -268,12 +271,15 @@ class FaultRunner:
 
         return undo
 
-    def _fill(self, nodes: list[VirtualNode]) -> Undo:
+    def _fill(self, nodes: list[VirtualNode], record: FaultRecord) -> Undo:
+        stops = {node.index: len(node.stops) for node in nodes}
         for node in nodes:
             self._full[node.index] += 1
             node.disk.is_full = True
 
         def undo() -> None:
+            stopped = [node.index for node in nodes if len(node.stops) > stops[node.index]]
+            record.what += f"; {names(stopped)} stopped"
             for node in nodes:
                 self._full[node.index] -= 1
                 node.disk.is_full = bool(self._full[node.index])
