@@ -2,11 +2,11 @@
 
 from p2p.model.inputs import PeerConnected, PeerDisconnected, TimerFired
 from p2p.primitives.units import Millis
+from p2p.protocol.registry import Registry
 from p2p.protocol.registry.interface import RENEW_TIMER, AskAds, RegistryEffect, RegistryParameters
 from tests.protocol.test_registry import (
     NOW,
     OTHERS,
-    Registry,
     connect,
     published,
     started_registry,
