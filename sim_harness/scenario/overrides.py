@@ -29,12 +29,23 @@ def read_overrides(section: Section) -> tuple[tuple[str, int], ...]:
                 found[_full_name(machine, f"{key}.{name}", name)] = _value(machine, name)
             machine.finish()
         else:
-            found[_full_name(section, key, key)] = _value(section, key)
+            name = _full_name(section, key, key)
+            found[name] = _value(section, key)
+            section.attempt(lambda name=name: _check_alone(name, found[name]), key)  # type: ignore[misc]
     overrides = tuple(sorted(found.items()))
-    section.attempt(lambda: parameters_of(overrides))
+    # Some are wrong only together.
     section.attempt(lambda: node_parameters_of(overrides))
     section.finish()
     return overrides
+
+
+def _check_alone(name: str, value: int) -> None:
+    """Raises ValueError when a parameter of the chain cannot have a value."""
+    try:
+        parameters_of(((name, value),))
+    except ValueError as error:
+        bound = str(error).removeprefix("bad parameter: ").partition(" - at")[0]
+        raise ValueError(bound.replace("Expected `int`", "must be")) from None
 
 
 def _value(section: Section, key: str) -> int:

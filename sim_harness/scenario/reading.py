@@ -14,7 +14,7 @@ from sim_harness.scenario import schema
 from sim_harness.scenario.lines import Lines
 from sim_harness.scenario.matrices import read_matrix
 from sim_harness.scenario.overrides import read_overrides
-from sim_harness.scenario.quantities import parse_drift, parse_share, parse_span
+from sim_harness.scenario.quantities import parse_drift, parse_share, parse_span, span_text
 from sim_harness.scenario.schema import FAULTS, Expect, Fault, Load, Network, Scenario
 from sim_harness.scenario.sections import ScenarioError, Section
 from sim_harness.scenario.selectors import Population, check_selector
@@ -289,9 +289,11 @@ def _nodes(section: Section, population: Population, *, default: str | None) -> 
 
 def _check_times(section: Section, fault: Fault, duration: Millis) -> None:
     if fault.at >= duration:
-        raise section.error(f"at: the scenario ends after {duration} ms", "at")
+        raise section.error(f"at: the scenario ends after {span_text(duration)}", "at")
     if fault.at + (fault.lasts or 0) > duration:
-        raise section.error(f"for: lasts beyond the scenario's end after {duration} ms", "for")
+        raise section.error(
+            f"for: lasts beyond the scenario's end after {span_text(duration)}", "for"
+        )
     if fault.every is not None and (fault.lasts is None or fault.lasts >= fault.every):
         raise section.error("every: a fault that comes again has a 'for' that is shorter", "every")
 
