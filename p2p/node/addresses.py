@@ -3,12 +3,15 @@
 An address is a TCP multiaddr, `/ip4/10.0.0.1/tcp/7707`; one of a peer ends in `/p2p/<peer id>`.
 """
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Sequence
 from typing import Final
 
-from p2p.primitives.keys import parse_peer
+from p2p.model.requests import ADDRESSES_MAX, PeerRecord
+from p2p.primitives.keys import parse_account, parse_peer
+from p2p.primitives.units import AccountId
 
 DEFAULT_PORT: Final = 7707
 IP_HOST: Final = ("ip4", "ip6")
@@ -66,6 +69,17 @@ def announced_addresses(
         for host in hosts:
             found[f"/{parts[1]}/{host}/tcp/{parts[4]}/p2p/{peer}"] = None
     return tuple(found)[:ANNOUNCED_MAX]
+
+
+def peer_records(addresses: Sequence[str]) -> tuple[PeerRecord, ...]:
+    """Addresses by the account that each ends in; those without an Ed25519 peer are left out."""
+    found: dict[AccountId, dict[str, None]] = {}
+    for address in addresses:
+        with contextlib.suppress(ValueError):
+            found.setdefault(parse_account(address.rpartition("/p2p/")[2]), {})[address] = None
+    return tuple(
+        PeerRecord(account, tuple(texts)[:ADDRESSES_MAX]) for account, texts in found.items()
+    )
 
 
 def _is_ip(text: str, kind: str) -> bool:

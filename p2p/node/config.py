@@ -46,6 +46,8 @@ class NetworkConfig(_Section, frozen=True):
     """Peers to ask for others, each with its `/p2p/<peer id>`."""
     peers_target: Annotated[int, Meta(ge=1, le=256)] = 12
     flush_ms: Annotated[int, Meta(ge=0, le=1000)] = 20
+    mdns: bool = False
+    """Find nodes of the local network by multicast."""
 
     def __post_init__(self) -> None:
         for text in self.listen:
@@ -191,6 +193,7 @@ _COMMENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "network.seeds": ("Nodes to meet first: /ip4/<address>/tcp/<port>/p2p/<peer id>.",),
     "network.peers_target": ("Connections to keep up.",),
+    "network.mdns": ("Announce this node on the local network, and look for others there.",),
     "network.flush_ms": (
         "How long gossip to a peer waits for company, in milliseconds; 0 sends at once.",
     ),

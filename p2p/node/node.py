@@ -22,7 +22,7 @@ from p2p.model.rejection import Rejected
 from p2p.model.requests import PeerRecord
 from p2p.network import open_transport
 from p2p.network.port import Transport
-from p2p.node.addresses import announced_addresses
+from p2p.node.addresses import announced_addresses, peer_records
 from p2p.node.blobs import BlobConsumer, BlobService
 from p2p.node.clock import SteadyClock
 from p2p.node.config import Config
@@ -31,11 +31,18 @@ from p2p.node.errors import UserError
 from p2p.node.home import Home
 from p2p.node.port import NodePort
 from p2p.node.verifier import Verifier
-from p2p.primitives.keys import account_of, parse_peer, peer_text
+from p2p.primitives.keys import peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer
 from p2p.primitives.units import AccountId, Digest, Millis
 from p2p.protocol.gossip import GossipParameters
-from p2p.protocol.interface import ChangeOffer, Command, Event, SpaceMeasured, Started
+from p2p.protocol.interface import (
+    ChangeOffer,
+    Command,
+    Event,
+    NeighboursFound,
+    SpaceMeasured,
+    Started,
+)
 from p2p.protocol.membership.interface import MembershipParameters
 from p2p.protocol.replica import NodeParameters, Replica
 from p2p.storage.blobs import BlobFiles
@@ -127,12 +134,26 @@ class Node:
             )
             log.info("%s listens on %s", peer_text(self._key.peer), ", ".join(addresses))
             nursery.start_soon(self.driver.run, Started(addresses))
+            if self.config.network.mdns:
+                nursery.start_soon(self._meet_neighbours, addresses)
             nursery.start_soon(self._blob_service.run)
             nursery.start_soon(self._offer)
             for service in services:
                 await nursery.start(service, self)
             if ready is not None:
                 ready(self)
+
+    async def _meet_neighbours(self, addresses: Sequence[str]) -> None:
+        """Look for nodes of the local network, and tell the replica."""
+        from p2p.network.mdns import MdnsFailed, discover
+
+        def found(heard: tuple[str, ...]) -> None:
+            self.driver.put(NeighboursFound(peer_records(heard)))
+
+        try:
+            await discover(addresses, found)
+        except MdnsFailed as error:
+            log.warning("%s; going on without", error)
 
     async def _offer(self) -> None:
         """Make the configured offer when the home has none yet; then keep measuring space."""
@@ -194,10 +215,8 @@ def _parameters(config: Config) -> NodeParameters:
 
 def _seeds(config: Config) -> tuple[PeerRecord, ...]:
     """Configured seeds; their form was checked when the config was read."""
-    addresses: dict[AccountId, list[str]] = {}
-    for address in config.network.seeds:
-        account = account_of(parse_peer(address.rpartition("/")[2]))
-        if account is None:
-            raise UserError(f"network.seeds: {address!r} names a peer without an Ed25519 key")
-        addresses.setdefault(account, []).append(address)
-    return tuple(PeerRecord(account, tuple(found)) for account, found in addresses.items())
+    seeds = config.network.seeds
+    records = peer_records(seeds)
+    if sum(len(record.addresses) for record in records) < len(set(seeds)):
+        raise UserError("network.seeds names a peer without an Ed25519 key")
+    return records

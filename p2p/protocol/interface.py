@@ -12,7 +12,7 @@ from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.offer import Offer
 from p2p.model.rejection import Reason
-from p2p.model.requests import Request, Response
+from p2p.model.requests import PeerRecord, Request, Response
 from p2p.model.rpc import RpcReceived, RpcSent, SendRpc
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Action
@@ -55,6 +55,12 @@ class PeerMisbehaved(msgspec.Struct, frozen=True):
     peer: PeerId
     reason: Reason
     detail: str = ""
+
+
+class NeighboursFound(msgspec.Struct, frozen=True):
+    """Peers that the local network named to the shell; no more than hearsay."""
+
+    records: tuple[PeerRecord, ...]
 
 
 class MessageVerified(msgspec.Struct, frozen=True):
@@ -127,6 +133,7 @@ ReplicaInput = (
     | RpcReceived
     | RpcSent
     | PeerMisbehaved
+    | NeighboursFound
     | MessageVerified
     | MessageRefused
     | RequestArrived

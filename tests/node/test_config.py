@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from p2p.model.ad import Price, Resources
 from p2p.model.offer import Offer
-from p2p.node.addresses import announced_addresses
+from p2p.model.requests import PeerRecord
+from p2p.node.addresses import announced_addresses, peer_records
 from p2p.node.config import (
     ApiConfig,
     BitRate,
@@ -28,7 +29,7 @@ from p2p.node.quantities import (
     parse_rate,
     rate_text,
 )
-from p2p.primitives.keys import Key, peer_text
+from p2p.primitives.keys import Key, account_text, peer_text
 from p2p.primitives.units import MIB, Amount
 
 PEER = peer_text(Key(bytes(32)).peer)
@@ -148,6 +149,13 @@ def test_a_node_tells_others_where_it_can_be_reached() -> None:
     everywhere = announced_addresses(["/ip4/0.0.0.0/tcp/99/p2p/me"], (), "me")
     assert 1 <= len(everywhere) <= 8
     assert all(text.startswith("/ip4/") and "0.0.0.0" not in text for text in everywhere)
+
+
+def test_addresses_are_gathered_by_the_account_that_they_end_in() -> None:
+    account = Key(bytes(32)).account
+    mine = [f"/ip4/10.1.2.{host}/tcp/99/p2p/{account_text(account)}" for host in (1, 2)]
+    nobodys = ["/ip4/10.1.2.3/tcp/99/p2p/QmNotAnEd25519Key", "/ip4/10.1.2.3/tcp/99", ""]
+    assert peer_records([*mine, *nobodys]) == (PeerRecord(account, tuple(mine)),)
 
 
 @given(st.integers(min_value=0, max_value=2**53))

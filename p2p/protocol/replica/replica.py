@@ -28,9 +28,11 @@ from p2p.primitives.units import Millis
 from p2p.protocol import gossip, mempool, receipts
 from p2p.protocol.interface import (
     ChangeOffer,
+    Command,
     DialFailed,
     MessageRefused,
     MessageVerified,
+    NeighboursFound,
     PeerMisbehaved,
     ReplicaEffect,
     ReplicaInput,
@@ -136,18 +138,27 @@ class Replica:
                 self._exchange.take_failure(item, now_ms)
             case DialFailed():
                 self._wires.to_membership(membership.DialFailed(item.peer), now_ms)
+            case NeighboursFound():
+                # We vouch for nothing: under our own name it stays hearsay.
+                heard = membership.PeersLearned(self.peer, item.records)
+                self._wires.to_membership(heard, now_ms)
             case PeerMisbehaved():
                 self._wires.penalize(item.peer, item.reason, item.detail, now_ms)
             case Started():
                 self._start(item, now_ms)
             case SpaceMeasured():
                 self._wires.to_registry(registry.SpaceMeasured(item.free_bytes), now_ms)
-            case SubmitTransaction():
-                self._submit(item, now_ms)
-            case ChangeOffer():
-                self._change_offer(item, now_ms)
             case _:
-                self._wires.to_channels(item, now_ms)
+                self._command(item, now_ms)
+
+    def _command(self, command: Command, now_ms: Millis) -> None:
+        match command:
+            case SubmitTransaction():
+                self._submit(command, now_ms)
+            case ChangeOffer():
+                self._change_offer(command, now_ms)
+            case _:
+                self._wires.to_channels(command, now_ms)
 
     def _start(self, started: Started, now_ms: Millis) -> None:
         saved, self._saved = self._saved, Saved()

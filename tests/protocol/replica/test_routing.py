@@ -8,15 +8,18 @@ from p2p.model.effects import Dial, HangUp, Persist
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.offer import Offer
 from p2p.model.rejection import Reason, Rejected
+from p2p.model.requests import PeerRecord
 from p2p.model.rpc import RpcSent, SendRpc
 from p2p.model.topic import Topic
 from p2p.model.transaction import Bond, Transaction, Transfer
 from p2p.primitives.codec import decode
+from p2p.primitives.keys import peer_text
 from p2p.primitives.units import Amount, BlobId, ChannelId
 from p2p.protocol.interface import (
     AdLearned,
     ChangeOffer,
     DialFailed,
+    NeighboursFound,
     PeerMisbehaved,
     PeerPenalized,
     SpaceMeasured,
@@ -209,3 +212,11 @@ def test_a_chain_id_is_the_genesis_digest() -> None:
 def test_what_is_gossiped_to_nobody_is_not_sent() -> None:
     effects = Bench().step(Started((ADDRESS,)))
     assert not [effect for effect in effects if isinstance(effect, SendRpc)]
+
+
+def test_peers_that_the_local_network_names_are_dialled() -> None:
+    bench = Bench(OBSERVER).start()
+    peer = STRANGER.peer
+    address = f"/ip4/10.9.9.9/tcp/4001/p2p/{peer_text(peer)}"
+    effects = bench.step(NeighboursFound((PeerRecord(STRANGER.account, (address,)),)))
+    assert Dial(peer, (address,)) in effects
