@@ -103,7 +103,7 @@ def test_either_party_may_die_at_every_write(role: str, durable: bool) -> None:
     """Given a pair that trades; when one dies before, or right after, any one write; then at most
     one window is lost, and the rest is settled.
     """
-    for number in range(6, 22):
+    for number in range(6, 20):
         world = fast_world(seed=3, nodes=3, validators=1)
         consumer, provider = world.others
         trade = Trade(world, consumer, provider)

@@ -19,7 +19,7 @@ def test_a_node_that_crashes_all_the_time_is_not_blamed_for_what_it_forgot() -> 
     restless = world.nodes[7]
     world.start()
     world.run_until(height_at_least(2))
-    for _ in range(8):
+    for _ in range(4):
         world.crash(restless)
         world.run_for(seconds(0.5))
         world.start(restless)
