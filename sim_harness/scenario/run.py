@@ -6,6 +6,7 @@
 The second phase looks every `LOOK_EVERY`; a run that keeps its promises early ends early.
 """
 
+import re
 import shlex
 from collections.abc import Callable
 from typing import Final
@@ -247,7 +248,9 @@ class Run:
             until_s = self._violations[0].at_ms / 1000
             words[1:2] = ["replay"]
             words += ["--until", f"{until_s:.3f}s"]
-        elif self._real_signatures:
+            if named := re.search(r"\bnode (\d+)", self._violations[0].detail):
+                words += ["--node", named[1]]
+        if self._real_signatures:
             words += ["--signatures", "real"]
         return shlex.join(words)
 
