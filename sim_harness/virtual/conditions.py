@@ -62,7 +62,6 @@ def signed_since(height: int, node: "VirtualNode") -> Condition:
 
 def ads_known(count: int, nodes: Group | None = None) -> Condition:
     """These nodes, or all, run and know the ads of so many providers."""
-
     behind = 0
 
     def known(world: "World") -> bool:
