@@ -4,6 +4,7 @@ A block is one epoch. Its header commits to the body by Merkle roots and to the 
 block was executed, so one certificate over a header digest proves any account, receipt or reward.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -98,6 +99,24 @@ class Block(Value, frozen=True, tag="block"):
     header: Header
     transactions: Annotated[tuple[Transaction, ...], Meta(max_length=10_000)]
     receipts: Annotated[tuple[ServiceReceipt, ...], Meta(max_length=10_000)]
+
+
+def values_root(values: Sequence[Value]) -> Digest:
+    """Merkle root over the encoded values in order, as headers name their contents."""
+    return merkle_root([encode(value) for value in values])
+
+
+def body_agrees(block: Block) -> bool:
+    """Whether the body is the one that the header commits to.
+
+    Signatures and certificates cover the header alone: whoever passes a block on could change the
+    rest.
+    """
+    header = block.header
+    return (
+        values_root(block.transactions) == header.transactions_root
+        and values_root(block.receipts) == header.receipts_root
+    )
 
 
 class CommitSignature(Value, frozen=True):

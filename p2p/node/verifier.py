@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from p2p.model.ad import CapacityAd
-from p2p.model.block import Block, Certificate, CommittedBlock
+from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees
 from p2p.model.parameters import (
     AD_BYTES_MAX,
     COMMITTED_BYTES_MAX,
@@ -180,6 +180,8 @@ class Verifier:
         # The quorum behind the certificate has checked what is inside the block.
         if committed.block.header.digest() != committed.certificate.header_digest:
             return Reason.BAD_CERTIFICATE
+        if not body_agrees(committed.block):
+            return Reason.BAD_ROOT
         return self._certificate_fault(committed.certificate)
 
     def _proposal_fault(self, proposal: Proposal) -> Reason | None:
@@ -194,6 +196,8 @@ class Verifier:
     def _proposed_fault(self, proposed: ProposedBlock) -> Reason | None:
         if proposed.block.header.digest() != proposed.proposal.header_digest:
             return Reason.MALFORMED
+        if not body_agrees(proposed.block):
+            return Reason.BAD_ROOT
         return self._proposal_fault(proposed.proposal) or self._body_fault(proposed.block)
 
     def _body_fault(self, block: Block) -> Reason | None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from p2p.model.ad import CapacityAd, sign_ad
-from p2p.model.block import Block
+from p2p.model.block import Block, values_root
 from p2p.model.receipt import ServiceReceipt, sign_as_consumer, sign_as_provider
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import Ads, Blocks, Peers, Response, RoundMessages, Status
@@ -78,8 +78,28 @@ def ad() -> CapacityAd:
     return own.value
 
 
-def block(**body: object) -> Block:
-    return msgspec.structs.replace(Bench().start().build(ONE).block, **body)
+def block(
+    transactions: tuple[Transaction, ...] = (), receipts: tuple[ServiceReceipt, ...] = ()
+) -> Block:
+    """A block whose header names this body, whatever the ledger would say of it."""
+    empty = Bench().start().build(ONE).block
+    header = msgspec.structs.replace(
+        empty.header,
+        transactions_root=values_root(transactions),
+        receipts_root=values_root(receipts),
+    )
+    return Block(header, transactions, receipts)
+
+
+def renamed() -> Block:
+    """The empty block under another header."""
+    header = msgspec.structs.replace(block().header, minted=Amount(1))
+    return msgspec.structs.replace(block(), header=header)
+
+
+def tampered() -> Block:
+    """A block whose body was changed on its way."""
+    return msgspec.structs.replace(block(), transactions=(transaction(),))
 
 
 GOOD: list[tuple[Topic, GossipValue, int]] = [
@@ -163,18 +183,27 @@ FORGED: list[tuple[Topic, GossipValue, Reason]] = [
     ),
     (
         Topic.BLOCKS,
-        msgspec.structs.replace(
-            certify(block()),
-            block=block(header=msgspec.structs.replace(block().header, minted=Amount(1))),
-        ),
+        msgspec.structs.replace(certify(block()), block=renamed()),
         Reason.BAD_CERTIFICATE,
     ),
     (
+        Topic.BLOCKS,
+        msgspec.structs.replace(certify(block()), block=tampered()),
+        Reason.BAD_ROOT,
+    ),
+    (
         Topic.VOTES,
-        msgspec.structs.replace(
-            propose(ONE, block()),
-            block=block(header=msgspec.structs.replace(block().header, minted=Amount(1))),
-        ),
+        msgspec.structs.replace(propose(ONE, block()), block=tampered()),
+        Reason.BAD_ROOT,
+    ),
+    (
+        Topic.VOTES,
+        msgspec.structs.replace(propose(ONE, block(receipts=(receipt(),))), block=block()),
+        Reason.MALFORMED,
+    ),
+    (
+        Topic.VOTES,
+        msgspec.structs.replace(propose(ONE, block()), block=renamed()),
         Reason.MALFORMED,
     ),
     (

@@ -11,15 +11,14 @@ from typing import Final
 import msgspec
 
 from p2p.model.admission import receipt_refusal
-from p2p.model.block import Block, Header
+from p2p.model.block import Block, Header, values_root
 from p2p.model.ledger import Executed, RewardRow, Rules, State
 from p2p.model.proposer import next_height
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.transaction import Transaction
-from p2p.primitives.codec import Value, encode
-from p2p.primitives.digests import merkle_root
-from p2p.primitives.units import KIB, AccountId, Amount, Digest, Millis
+from p2p.primitives.codec import encode
+from p2p.primitives.units import KIB, AccountId, Amount, Millis
 from p2p.protocol.ledger.draft import Draft
 from p2p.protocol.ledger.settlement import settle
 from p2p.protocol.ledger.transactions import apply
@@ -204,9 +203,9 @@ def _seal(
         time_ms=time_ms,
         proposer=proposer,
         previous=before.header_digest,
-        transactions_root=_root(transactions),
-        receipts_root=_root(receipts),
-        rewards_root=_root(rows),
+        transactions_root=values_root(transactions),
+        receipts_root=values_root(receipts),
+        rewards_root=values_root(rows),
         state_root=state.root,
         validators_root=before.validators.root(),
         next_validators_root=before.next_validators.root(),
@@ -220,7 +219,3 @@ def _seal(
         state=state.named(header.digest()),
         rows=rows,
     )
-
-
-def _root(values: Sequence[Value]) -> Digest:
-    return merkle_root([encode(value) for value in values])
