@@ -7,15 +7,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-T = TypeVar("T")
+from sim_harness import exploring
+from sim_harness.exploring import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CanaryName, named
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
+T = TypeVar("T")
 
 
 class WorldName(StrEnum):
@@ -137,8 +136,10 @@ def demo(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A scenario, in TOML.")],
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn.")] = 1,
+    file: Annotated[Path, typer.Argument(help="A scenario, in TOML; or a seed of the swarm.")],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides everything that is drawn; the file's, or 1.")
+    ] = None,
     world: Annotated[
         WorldName, typer.Option(help="Where it runs: on a virtual clock.")
     ] = WorldName.VIRTUAL,
@@ -149,13 +150,18 @@ def run(
     report: Annotated[
         Path | None, typer.Option(help="Directory for report.json and report.html.")
     ] = None,
+    canary: Annotated[
+        CanaryName | None, typer.Option(help="Run a build that is broken on purpose.")
+    ] = None,
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
     from sim_harness.scenario.sections import ScenarioError
 
     try:
-        result = run_file(file, seed, real_signatures=signatures is Signatures.REAL)
+        result = run_file(
+            file, seed, real_signatures=signatures is Signatures.REAL, canary=named(canary)
+        )
     except ScenarioError as error:
         _refuse(str(error))
     page = None if report is None else _written(lambda: write_report(result, report))
@@ -171,14 +177,17 @@ def run(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A scenario, in TOML.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the run to repeat.")] = 1,
+    file: Annotated[Path, typer.Argument(help="A scenario, in TOML; or a seed of the swarm.")],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the run to repeat; the file's, or 1.")
+    ] = None,
     until: Annotated[str, typer.Option(help="The moment to stop at, such as 31.2s.")] = "30s",
     from_: Annotated[str, typer.Option("--from", help="Say nothing before this moment.")] = "0s",
     node: Annotated[int, typer.Option(min=0, help="Whose steps to tell.")] = 0,
     signatures: Annotated[
         Signatures, typer.Option(help="As in the run to repeat.")
     ] = Signatures.FAST,
+    canary: Annotated[CanaryName | None, typer.Option(help="As in the run to repeat.")] = None,
 ) -> None:
     """Repeat a run up to a moment, and tell what one node saw and did, one line a step."""
     from sim_harness.scenario.commands import replay_file
@@ -199,6 +208,7 @@ def replay(
             from_ms=moments[0],
             until_ms=moments[1],
             real_signatures=signatures is Signatures.REAL,
+            canary=named(canary),
             say=print,
         )
     except ScenarioError as error:
@@ -227,6 +237,8 @@ def parse_seconds(text: str) -> float:
         raise ValueError(f"a time such as 60s or 5m, not {text!r}")
     return float(int(number) * factor)
 
+
+app.command()(exploring.swarm)
 
 if __name__ == "__main__":
     main()

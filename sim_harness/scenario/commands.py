@@ -17,18 +17,34 @@ from sim_harness.scenario.trace import Trace
 Say = Callable[[str], None]
 
 WIDTH: Final = 26
+SEED: Final = 1
+"""Of a run whose seed nobody said."""
 
 
-def run_file(file: Path, seed: int, *, real_signatures: bool) -> Result:
+def run_file(
+    file: Path, seed: int | None, *, real_signatures: bool, canary: str | None = None
+) -> Result:
     """Run a scenario file to its end. Raises ScenarioError."""
-    run = Run(load(file), seed, real_signatures=real_signatures, file=str(file))
+    scenario, seed = load(file, seed)
+    run = Run(scenario, seed, real_signatures=real_signatures, file=str(file), canary=canary)
     run.finish()
     return run.result()
 
 
-def load(file: Path) -> Scenario:
-    """The scenario of a file. Raises ScenarioError."""
-    return read_scenario(file)
+def load(file: Path, seed: int | None = None) -> tuple[Scenario, int]:
+    """The scenario of a file, or of a seed of the swarm, and the seed to run it with.
+
+    Raises ScenarioError.
+    """
+    if file.name.isdecimal() and file == Path(file.name) and not file.exists():
+        from sim_harness.swarm.draw import draw_scenario
+
+        drawn = int(file.name)
+        return draw_scenario(drawn), drawn if seed is None else seed
+    scenario = read_scenario(file)
+    if seed is None:
+        seed = SEED if scenario.seed is None else scenario.seed
+    return scenario, seed
 
 
 def write_report(result: Result, directory: Path) -> Path:
@@ -69,16 +85,18 @@ def summary(result: Result) -> list[str]:
 
 def replay_file(
     file: Path,
-    seed: int,
+    seed: int | None,
     *,
     node: int,
     from_ms: int,
     until_ms: int,
     real_signatures: bool,
+    canary: str | None = None,
     say: Say,
 ) -> None:
     """Run a file again up to a moment, and tell what one node saw. Raises ScenarioError."""
-    run = Run(load(file), seed, real_signatures=real_signatures, file=str(file))
+    scenario, seed = load(file, seed)
+    run = Run(scenario, seed, real_signatures=real_signatures, file=str(file), canary=canary)
     if not 0 <= node < len(run.world.nodes):
         raise ScenarioError(f"there is no node {node}; the last one is {len(run.world.nodes) - 1}")
     start_ms = run.world.now_ms

@@ -25,6 +25,7 @@ from sim_harness.virtual.spans import seconds
 
 FILE_BYTES_MAX: Final = 256 * 1024
 RATE_MAX: Final = 10**12
+SEED_MAX: Final = 2**63 - 1
 MOMENTARY: Final = ("restart", "torn_write")
 """Faults that are over by themselves, a moment later unless `for` says otherwise."""
 MOMENT: Final = seconds(1)
@@ -84,8 +85,10 @@ def _scenario(root: Section, directory: Path) -> Scenario:
         faults=faults,
         adversaries=adversaries,
         expect=_expect(root.section("expect")),
+        seed=root.integer("seed", 0, maximum=SEED_MAX) if "seed" in root.keys else None,
         directory=str(directory),
     )
+    root.raw("seed")
     root.finish()
     return scenario
 

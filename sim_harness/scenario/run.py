@@ -57,15 +57,27 @@ class Run:
     """A scenario that is being run. `finish` once, then `result`."""
 
     def __init__(
-        self, scenario: Scenario, seed: int, *, real_signatures: bool = False, file: str = ""
+        self,
+        scenario: Scenario,
+        seed: int,
+        *,
+        real_signatures: bool = False,
+        file: str = "",
+        canary: str | None = None,
     ) -> None:
         self.scenario = scenario
         self.world: World = build_world(scenario, seed, real_signatures=real_signatures)
         self._file = file
+        self._canary = canary
         self._real_signatures = real_signatures
         self._start_ms = self.world.now_ms
         population = population_in(self.world, scenario)
         self.adversaries: list[Adversary] = recruit_all(self.world, scenario, population)
+        if canary is not None:
+            # Broken builds are loaded when one is asked for, and never else.
+            from sim_harness import canaries
+
+            canaries.plant(self.world, canaries.canary(canary))
         self.recorder = Recorder(self.world)
         self.faults = FaultRunner(self.world, population, scenario.directory)
         self.market = Market(self.world, scenario.load, population)
@@ -252,6 +264,8 @@ class Run:
                 words += ["--node", named[1]]
         if self._real_signatures:
             words += ["--signatures", "real"]
+        if self._canary is not None:
+            words += ["--canary", self._canary]
         return shlex.join(words)
 
     def _node(self, node: VirtualNode, ledger: VirtualNode) -> NodeResult:

@@ -249,7 +249,7 @@ class Expect(msgspec.Struct, frozen=True):
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """A whole experiment but for its seed."""
+    """A whole experiment; its seed may be given apart."""
 
     name: str
     about: str = ""
@@ -263,5 +263,7 @@ class Scenario(msgspec.Struct, frozen=True):
     faults: tuple[Fault, ...] = ()
     adversaries: tuple[AdversarySpec, ...] = ()
     expect: Expect = Expect()
+    seed: int | None = None
+    """The one it was found with, which runs take unless they are given another."""
     directory: str = ""
     """Where paths in the scenario begin; it makes no difference to what it says."""

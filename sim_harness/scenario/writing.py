@@ -36,6 +36,8 @@ def write_scenario(scenario: Scenario) -> str:
     if scenario.about:
         document["about"] = scenario.about
     document["duration"] = span_text(scenario.duration)
+    if scenario.seed is not None:
+        document["seed"] = scenario.seed
     document["network"] = _network(scenario.network)
     if scenario.parameters:
         document["parameters"] = _parameters(scenario.parameters)

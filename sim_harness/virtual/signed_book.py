@@ -32,6 +32,8 @@ class SignedBook:
         self.conflicts: list[str] = []
         self.lies: list[str] = []
         """Conflicts of those who are excused: adversaries."""
+        self.carried = 0
+        """Proposals of a value that had a valid round: what locks are for."""
         self._excused = excused
         self._topic = topic_name(Topic.VOTES, chain_id)
         self._said: dict[Slot, Statement] = {}
@@ -92,6 +94,7 @@ class SignedBook:
         else:
             slot = (message.proposer, message.height, message.round, _PROPOSAL)
             statement = (message.header_digest, message.valid_round)
+            self.carried += message.valid_round >= 0
         self._last[slot[0]] = max(slot[1], self._last.get(slot[0], Height(0)))
         first = self._said.setdefault(slot, statement)
         if first != statement:

@@ -107,7 +107,7 @@ class Weather:
                 arrives *= 1 - rule.loss
         if arrives == 1.0:
             return 0
-        packets = -(-size // PACKET_BYTES)
+        packets = max(1, -(-size // PACKET_BYTES))  # Even nothing is framed.
         return max(
             self._packet_us(1 - arrives, packets - number, round_trip_us)
             for number in range(1, packets + 1)
