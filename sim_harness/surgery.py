@@ -1,6 +1,6 @@
 """Hands inside the core, for adversaries and canaries: what the product offers nobody."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -22,7 +22,7 @@ def forget_lock(driver: ConsensusDriver, *, valid_value: bool) -> bool:
 
 
 @contextmanager
-def exchanged(parts: dict[tuple[object, str], object]) -> Iterator[None]:
+def exchanged(parts: Mapping[tuple[object, str], object]) -> Iterator[None]:
     """Other parts in a module's or class's place, by (owner, name), while the block lasts."""
     before = {place: getattr(*place) for place in parts}
     for (owner, name), part in parts.items():

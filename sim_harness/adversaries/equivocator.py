@@ -9,7 +9,8 @@ from p2p.model.block import Block, CommittedBlock
 from p2p.model.requests import Blocks, Request, Response, RoundMessages
 from p2p.model.rpc import Message
 from p2p.model.topic import Topic
-from p2p.model.vote import ProposedBlock, Vote
+from p2p.model.vote import ProposedBlock, Vote, VoteKind
+from p2p.primitives.digests import digest
 from p2p.primitives.units import AccountId, Digest, Millis, PeerId
 from sim_harness.adversaries.adversary import Adversary
 from sim_harness.adversaries.forging import (
@@ -39,47 +40,65 @@ class Equivocator(Adversary):
     """Whether it votes twice."""
     nils: bool = True
     """Whether it votes twice where there is one block: for it, and for nil."""
+    shuffled: bool = False
+    """Whether the halves are drawn anew for every round, and for its precommits once more."""
     pairs: dict[Slot, tuple[Digest, Digest]] = field(default_factory=dict, init=False)
     """Its two blocks of each of its rounds, by side."""
     _twins: dict[Slot, tuple[ProposedBlock, ProposedBlock]] = field(
         default_factory=dict, init=False
     )
+    _read: dict[bytes, Vote | ProposedBlock | None] = field(default_factory=dict, init=False)
     _said: dict[tuple[bytes, int], Message] = field(default_factory=dict, init=False)
     """What a side hears instead of a message, by its id and the side."""
 
     def say(self, peer: PeerId, message: Message, now_ms: Millis) -> Iterable[Message]:
         if message.topic == self.topic(Topic.BLOCKS):
-            return () if self.side(peer) and self._is_secret(read_block(message)) else (message,)
+            return () if self._is_secret(read_block(message), peer) else (message,)
         if message.topic != self.topic(Topic.VOTES):
             return (message,)
-        key = (message.id, self.side(peer))
+        if message.id not in self._read:
+            self._read[message.id] = read_consensus(message)
+        value = self._read[message.id]
+        if value is None:
+            return (message,)
+        key = (message.id, self._side(peer, value))
         if key not in self._said:
-            self._said[key] = self._twisted(message, self.side(peer))
+            self._said[key] = self._twisted(message, value, key[1])
         return (self._said[key],)
 
     def answer(
         self, peer: PeerId, request: Request, response: Response | None, now_ms: Millis
     ) -> Response | None:
-        side = self.side(peer)
-        if isinstance(response, Blocks) and side:
-            return Blocks(tuple(takewhile(lambda one: not self._is_secret(one), response.blocks)))
-        if not isinstance(response, RoundMessages):
-            return response
-        votes = tuple(self._vote(vote, side) for vote in response.votes)
-        proposal = response.proposal
-        return RoundMessages(votes, None if proposal is None else self._proposed(proposal, side))
+        match response:
+            case Blocks(blocks=blocks):
+                told = takewhile(lambda one: not self._is_secret(one, peer), blocks)
+                return Blocks(tuple(told))
+            case RoundMessages(votes=votes, proposal=proposal):
+                said = tuple(self._vote(vote, self._side(peer, vote)) for vote in votes)
+                if proposal is not None:
+                    proposal = self._proposed(proposal, self._side(peer, proposal))
+                return RoundMessages(said, proposal)
+            case _:
+                return response
 
-    def _is_secret(self, committed: CommittedBlock | None) -> bool:
-        """Whether a block was decided on side 0 of a round in which side 1 has another."""
+    def _side(self, peer: PeerId, value: Vote | ProposedBlock) -> int:
+        if not self.shuffled or not self.is_honest(peer):
+            return self.side(peer)
+        about = value if isinstance(value, Vote) else value.proposal
+        is_last = isinstance(value, Vote) and value.kind is VoteKind.PRECOMMIT
+        lot = digest(b"side %d %d %d " % (about.height, about.round, is_last), peer)
+        return lot[0] & 1
+
+    def _is_secret(self, committed: CommittedBlock | None, peer: PeerId) -> bool:
+        """Whether a block was decided on side 0 of a round in which the peer's has another."""
         if committed is None:
             return False
         pair = self._pair((committed.certificate.height, committed.certificate.round))
-        return pair is not None and committed.certificate.header_digest == pair[0]
+        is_told = self.side(peer) == 0 and not self.shuffled
+        is_first = pair is not None and committed.certificate.header_digest == pair[0]
+        return is_first and not is_told and self.is_honest(peer)
 
-    def _twisted(self, message: Message, side: int) -> Message:
-        value = read_consensus(message)
-        if value is None:
-            return message
+    def _twisted(self, message: Message, value: Vote | ProposedBlock, side: int) -> Message:
         twisted = (
             self._vote(value, side) if isinstance(value, Vote) else self._proposed(value, side)
         )
