@@ -53,9 +53,9 @@ def test_a_flood_of_junk_keeps_no_node_from_committing(junk: Junk) -> None:
     world.run_until(height_at_least(2))
     flooder.attack(victim)
     began = victim.height
-    world.run_for(seconds(6))
-    assert victim.height >= began + 4
-    assert flooder.sent > 10_000
+    world.run_for(seconds(4))
+    assert victim.height >= began + 3
+    assert flooder.sent > 7_000
     assert victim.replica is not None
     limits, sizes = GossipParameters(), victim.replica.gossip.sizes()
     assert sizes["seen"] <= limits.seen_max

@@ -13,7 +13,7 @@ from tests.scenarios.worlds import fast_world
 
 
 @pytest.mark.parametrize(
-    ("nodes", "validators", "heights"), [(4, 4, 5), (7, 7, 4), (20, 13, 3), (50, 20, 2)]
+    ("nodes", "validators", "heights"), [(4, 4, 5), (7, 7, 4), (20, 13, 2), (50, 16, 1)]
 )
 def test_a_network_commits_from_the_start(nodes: int, validators: int, heights: int) -> None:
     """Given nodes that know three seeds; when they start; then all commit one chain in time."""

@@ -69,7 +69,7 @@ def test_a_consumer_and_a_provider_that_validate_nothing_settle_their_work() -> 
     world.check(*SAFETY, receipts_settled, nobody_banned)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_crash_of_either_party_costs_a_window_at_most(seed: int) -> None:
     """Given a pair that trades; when one of them crashes at a drawn moment, four times; then what
     was done and what was paid differ by at most a window a crash, and nothing is paid twice.
@@ -103,7 +103,7 @@ def test_either_party_may_die_at_every_write(role: str, durable: bool) -> None:
     """Given a pair that trades; when one dies before, or right after, any one write; then at most
     one window is lost, and the rest is settled.
     """
-    for number in range(6, 20):
+    for number in range(8, 17):
         world = fast_world(seed=3, nodes=3, validators=1)
         consumer, provider = world.others
         trade = Trade(world, consumer, provider)
@@ -143,7 +143,7 @@ def test_a_receipt_that_came_too_late_is_dated_anew_and_settled() -> None:
     world.check(*SAFETY, receipts_settled, nobody_banned)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_an_accepted_receipt_survives_its_provider_though_nobody_works_any_more(seed: int) -> None:
     """Given a window just paid for; when the provider dies at once and comes back to no new work;
     then the ledger settles what was paid all the same.
