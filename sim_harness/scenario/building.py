@@ -17,7 +17,7 @@ from sim_harness.scenario.schema import Scenario
 from sim_harness.scenario.selectors import Population, select
 from sim_harness.virtual.heap import MICROS_PER_MS
 from sim_harness.virtual.links import Latency
-from sim_harness.virtual.regions import one_way_us
+from sim_harness.virtual.regions import latencies_of
 from sim_harness.virtual.spans import minutes
 from sim_harness.virtual.workload import Trade, Transfers
 from sim_harness.virtual.world import World
@@ -109,8 +109,7 @@ def _latency(scenario: Scenario, seed: int) -> Latency:
     distance = scenario.network.distance
     match distance:
         case schema.Regions(names=names):
-            count = len(names)
-            return lambda one, other: one_way_us(names[one % count], names[other % count])
+            return latencies_of(names)
         case schema.Constant(millis=millis):
             return lambda one, other: millis * MICROS_PER_MS
         case schema.Matrix(path=path):

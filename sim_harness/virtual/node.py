@@ -15,7 +15,7 @@ from p2p.model.inputs import PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
 from p2p.model.requests import Blocks, Response
-from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, encode_rpc
+from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, rpc_size
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import encode
 from p2p.primitives.keys import Key
@@ -43,6 +43,7 @@ from p2p.storage.memory import MemoryStore
 from p2p.storage.saved import read_saved
 from sim_harness.virtual.clocks import SkewedClock
 from sim_harness.virtual.disk import Disk
+from sim_harness.virtual.heap import MICROS_PER_MS, What
 from sim_harness.virtual.links import Connection
 
 if TYPE_CHECKING:
@@ -166,8 +167,16 @@ class VirtualNode:
 
     def _step(self, item: ReplicaInput) -> list[ReplicaEffect]:
         assert self.replica is not None
+        effects = self.replica.step(item, self.clock.now_ms())
+        for effect in effects:
+            if isinstance(effect, Verify):
+                return self._with_verdicts(effects)
+        return effects
+
+    def _with_verdicts(self, ordered: list[ReplicaEffect]) -> list[ReplicaEffect]:
+        """Answer every question for a verdict in the step that asked it, as the driver does."""
         effects: list[ReplicaEffect] = []
-        for effect in self.replica.step(item, self.clock.now_ms()):
+        for effect in ordered:
             if isinstance(effect, Verify):
                 effects += self._step(self._verified(effect))
             else:
@@ -203,6 +212,8 @@ class VirtualNode:
         return effects if self.behaviour is None else self.behaviour(self, item, effects)
 
     def _carry_out(self, effects: list[ReplicaEffect]) -> None:
+        if not effects:
+            return
         incarnation = self.incarnation
         for place, effect in enumerate(effects):
             if isinstance(effect, Persist):
@@ -268,43 +279,45 @@ class VirtualNode:
     def _plan_timer(self, key: str, at_ms: Millis) -> None:
         incarnation = self.incarnation
 
-        def fire() -> bytes:
+        def fire() -> What:
             if self.incarnation == incarnation and self._timers.get(key) == at_ms:
                 if self.clock.now_ms() < at_ms:
                     self._plan_timer(key, at_ms)
                 else:
                     del self._timers[key]
                     self.feed(TimerFired(key))
-            return b"%d %b" % (self.index, key.encode())
+            return self.index, key
 
         self.world.heap.after(self.clock.wait_us(at_ms), "timer", fire)
 
     def _send_rpc(self, effect: SendRpc) -> None:
-        stranger = self.world.network.strangers.get(effect.peer)
-        if stranger is not None:
-            stranger.heard(self, effect.rpc)
-        target, connection = self._towards(effect.peer)
+        world, peer = self.world, effect.peer
+        if world.network.strangers:
+            stranger = world.network.strangers.get(peer)
+            if stranger is not None:
+                stranger.heard(self, effect.rpc)
+        target, connection = self._towards(peer)
         if target is None or connection is None:
             return
-        rpc = self.world.on_the_wire(self, target, effect.rpc)
-        size = len(encode_rpc(rpc))
-        if self.world.tap is not None:
-            self.world.tap(self, rpc, size)
-        names = b"".join(message.id[:4] for message in rpc.publish)
+        rpc = world.on_the_wire(self, target, effect.rpc)
+        size = rpc_size(rpc)
+        if world.tap is not None:
+            world.tap(self, rpc, size)
         incarnation = self.incarnation
 
-        def deliver() -> bytes:
+        def deliver() -> What:
             target.feed(RpcReceived(self.key.peer, rpc))
-            return b"%d>%d %d %b" % (self.index, target.index, size, names)
+            return self.index, target.index, size, *[message.id for message in rpc.publish]
 
-        def sent() -> bytes:
+        def sent() -> What:
             # The news belongs to the connection: the next one begins with nothing in flight.
             alive = self.incarnation == incarnation
-            if alive and self.world.network.connection(self.index, target.index) is connection:
-                self.feed(RpcSent(effect.peer))
-            return b"%d" % self.index
+            if alive and world.network.connection(self.index, target.index) is connection:
+                self.feed(RpcSent(peer))
+            return (self.index,)
 
-        self.world.links.send(connection, self.index, size, "rpc", deliver, sent)
+        if world.links.send(connection, self.index, size, "rpc", deliver, sent):
+            self._inbox.append(RpcSent(peer))
 
     def _towards(self, peer: PeerId) -> "tuple[VirtualNode | None, Connection | None]":
         target = self.world.by_peer.get(peer)
@@ -324,7 +337,7 @@ class VirtualNode:
                 self._fail(effect.request_id)
             return b"%d" % self.index
 
-        self.world.heap.after(effect.deadline_ms * 1_000, "deadline", fail)
+        self.world.heap.after(effect.deadline_ms * MICROS_PER_MS, "deadline", fail)
         if target is None or connection is None:
             self.world.heap.after(0, "unreachable", fail)
             return

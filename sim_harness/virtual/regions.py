@@ -4,6 +4,7 @@ The table is half of the round trips between AWS regions that WonderNetwork publ
 milliseconds, as Commonware's estimator carries it (Apache-2.0).
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 REGIONS: Final = (
@@ -39,12 +40,21 @@ _ONE_WAY_MS: Final = (
 )
 WITHIN_REGION_US: Final = 1_000
 
+_PLACES: Final = {region: place for place, region in enumerate(REGIONS)}
+
 
 def one_way_us(source: str, target: str) -> int:
     """Microseconds from one region to another. Raises ValueError for an unknown region."""
     for region in (source, target):
-        if region not in REGIONS:
+        if region not in _PLACES:
             raise ValueError(f"unknown region {region!r}; known: {', '.join(REGIONS)}")
     if source == target:
         return WITHIN_REGION_US
-    return _ONE_WAY_MS[REGIONS.index(source)][REGIONS.index(target)] * 1_000
+    return _ONE_WAY_MS[_PLACES[source]][_PLACES[target]] * 1_000
+
+
+def latencies_of(places: Sequence[str]) -> Callable[[int, int], int]:
+    """One-way microseconds between nodes that stand in these regions, in turns."""
+    count = len(places)
+    rows = [[one_way_us(source, target) for target in places] for source in places]
+    return lambda source, target: rows[source % count][target % count]

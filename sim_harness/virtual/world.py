@@ -36,7 +36,7 @@ from sim_harness.virtual.heap import MICROS_PER_MS, EventHeap
 from sim_harness.virtual.links import Connection, Latency, Links
 from sim_harness.virtual.network import Network
 from sim_harness.virtual.node import VirtualNode
-from sim_harness.virtual.regions import REGIONS, one_way_us
+from sim_harness.virtual.regions import REGIONS, latencies_of
 from sim_harness.virtual.signatures import KeyedHashScheme
 from sim_harness.virtual.signed_book import SignedBook
 from sim_harness.virtual.spans import seconds
@@ -125,7 +125,7 @@ class World:
         self.audit = Audit(self.genesis, self.scheme)
         self.links = Links(
             self.heap,
-            latency or self._regional_latency(),
+            latency or latencies_of(REGIONS),
             jitter=self.stream("jitter"),
             jitter_us=jitter_us,
             bytes_per_second=BYTES_PER_SECOND,
@@ -155,10 +155,6 @@ class World:
         if isinstance(self.scheme, KeyedHashScheme):
             return self.scheme.enroll(key)
         return Ed25519Signer(key)
-
-    def _regional_latency(self) -> Latency:
-        regions = [REGIONS[index % len(REGIONS)] for index in range(len(self._keys))]
-        return lambda source, target: one_way_us(regions[source], regions[target])
 
     def new_replica(self, node: VirtualNode, saved: Saved) -> Replica:
         """A replica for a node that starts."""

@@ -44,7 +44,8 @@ class Bench:
             self.sent.append((self.heap.now_us, name))
             return name.encode()
 
-        self.links.send(connection, source, size, "test", deliver, sent)
+        if self.links.send(connection, source, size, "test", deliver, sent):
+            sent()
 
     def run_to(self, time_us: int) -> None:
         while self.heap.next_us is not None and self.heap.next_us <= time_us:
