@@ -15,7 +15,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from p2p.model.block import Block, Certificate, CommittedBlock, check_certificate
+from p2p.model.block import Block, Certificate, CommittedBlock, ValidatorSet, check_certificate
 from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
@@ -101,6 +101,8 @@ class Chain:
         self._proposers = WeightedProposers(state.priorities, state.validators)
         self._early = EarlyProposals(state, self._proposers)
         self._round = 0
+        self._decided_by = ValidatorSet(())
+        """Who decided the last height; nobody until this process saw a commit."""
         self._saved = saved
 
     # ---- views -------------------------------------------------------------------------------
@@ -220,11 +222,21 @@ class Chain:
             executed = outcome
         return list(self._commit(committed, executed, now_ms)), None
 
-    def conflict(self, committed: CommittedBlock, stored: Digest) -> list[ChainEffect]:
-        """Somebody shows a proven block of a committed height: agreement, unless it is ours."""
-        if committed.certificate.header_digest == stored:
-            return []
-        return [self._halt("agreement", f"two proven blocks at {committed.block.header.height}")]
+    def conflict(self, committed: CommittedBlock) -> tuple[list[ChainEffect], Reason | None]:
+        """Another block of our last height; proven, it means that agreement is broken."""
+        if not self.is_rival(committed):
+            return [], Reason.OUTDATED
+        header = committed.block.header
+        reason = check_certificate(committed.certificate, header, self._decided_by)
+        if reason is not None:
+            return [], reason
+        return [self._halt("agreement", f"two proven blocks at height {header.height}")], None
+
+    def is_rival(self, committed: CommittedBlock) -> bool:
+        """Whether it names another block for the height that we committed last."""
+        header = committed.block.header
+        same_height = header.height == self.state.height
+        return same_height and committed.certificate.header_digest != self.state.header_digest
 
     # ---- the height --------------------------------------------------------------------------
 
@@ -359,6 +371,7 @@ class Chain:
         )
         self.state = executed.state
         self.powers, self.next_powers = self.next_powers, self.state.next_validators.powers()
+        self._decided_by = before.validators
         self.last_certificate = committed.certificate
         self.is_open = False
         self._candidates = {}

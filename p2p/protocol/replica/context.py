@@ -48,8 +48,9 @@ def refusal(value: GossipValue, chain: Chain) -> Reason | None:
 
 
 def _committed_refusal(committed: CommittedBlock, chain: Chain) -> Reason | None:
-    height = committed.block.header.height
-    if height < chain.height:
+    if chain.is_rival(committed):
+        return None
+    if committed.block.header.height < chain.height:
         return Reason.OUTDATED
     # Of a height that we cannot judge yet: a third of the validators we know is worth a look.
     powers = chain.powers

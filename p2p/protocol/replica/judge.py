@@ -105,7 +105,11 @@ class Judge:
             self._verdict(message.message_id, Reason.WRONG_HEIGHT, now_ms)
             self._wires.to_sync(sync.HeightSeen(message.peer, height), now_ms)
             return
-        effects, reason = self._wires.chain.committed(committed, now_ms)
+        chain = self._wires.chain
+        if height < chain.height:
+            effects, reason = chain.conflict(committed)
+        else:
+            effects, reason = chain.committed(committed, now_ms)
         blame = reason is not None and reason not in context.BLAMELESS
         self._verdict(message.message_id, reason, now_ms, blame=blame)
         self._wires.from_chain(effects, now_ms)

@@ -212,14 +212,14 @@ class Bench:
     def state(self) -> State:
         return self.replica.state
 
-    def build(self, proposer: Key | None = None) -> Executed:
-        """The next block as its proposer in round 0 builds it now."""
+    def build(self, proposer: Key | None = None, *, later_ms: int = 0) -> Executed:
+        """The next block as its proposer in round 0 builds it now, or a little later."""
         account = self.replica.chain.proposer(0) if proposer is None else proposer.account
         return build_block(
             self.state,
             rules_of(self.genesis),
             proposer=account,
-            time_ms=Millis(max(self.now_ms, self.state.time_ms + 1)),
+            time_ms=Millis(max(self.now_ms, self.state.time_ms + 1) + later_ms),
             transactions=(),
             receipts=(),
         )

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from p2p.model.block import CommittedBlock
 from p2p.model.effects import Persist
 from p2p.model.inputs import TimerFired
 from p2p.model.persistence import SIGN_STATE_KEY, STATE_KEY, Put, Table, number_key
+from p2p.model.rejection import Reason
 from p2p.model.topic import Topic
 from p2p.model.vote import Proposal, VoteKind, sign_proposal
 from p2p.primitives.codec import Malformed, encode
@@ -17,7 +17,7 @@ from p2p.protocol.interface import (
     Committed,
     EquivocationFound,
     InvariantViolated,
-    Notify,
+    PeerPenalized,
     ReplicaEffect,
     RoundStarted,
 )
@@ -243,13 +243,19 @@ def test_a_block_that_breaks_an_invariant_is_not_committed_and_stops_the_node(
 
 def test_another_proven_block_of_a_committed_height_is_a_broken_agreement() -> None:
     bench = following()
-    block = bench.build(bench.proposer()).block
-    committed: CommittedBlock = certify(block)
-    chain = bench.replica.chain
-    assert chain.conflict(committed, block.header.digest()) == []
-    (told,) = chain.conflict(committed, Digest(bytes(32)))
-    assert told == Notify(InvariantViolated("agreement", Height(1), "two proven blocks at 1"))
-    assert chain.halted is not None
+    proposer = bench.proposer()
+    block, rival = bench.build(proposer).block, bench.build(proposer, later_ms=1).block
+    bench.hear(PEER.peer, Topic.BLOCKS, certify(block))
+    assert bench.state.height == 1
+    assert events(bench.hear(PEER.peer, Topic.BLOCKS, certify(block))) == []
+    unproven = events(bench.hear(PEER.peer, Topic.BLOCKS, certify(rival, VALIDATORS[:2])))
+    assert [event.reason for event in unproven if isinstance(event, PeerPenalized)] == [
+        Reason.BAD_CERTIFICATE
+    ]
+    assert bench.replica.chain.halted is None
+    told = InvariantViolated("agreement", Height(2), "two proven blocks at height 1")
+    assert told in events(bench.hear(PEER.peer, Topic.BLOCKS, certify(rival)))
+    assert bench.replica.chain.halted is not None
 
 
 # ---- restarting
