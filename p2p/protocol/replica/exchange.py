@@ -1,8 +1,7 @@
 """Questions between neighbours: answering theirs, taking the answers to ours, filling gaps."""
 
-from typing import Final, assert_never
+from typing import assert_never
 
-from p2p.model.effects import SetTimer
 from p2p.model.inputs import RequestFailed
 from p2p.model.rejection import Reason
 from p2p.model.requests import (
@@ -31,8 +30,6 @@ from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
-
-GAPS_TIMER: Final = "replica/gaps"
 
 
 class Exchange:
@@ -123,7 +120,9 @@ class Exchange:
 
     def ask_for_gaps(self, now_ms: Millis) -> None:
         """Ask one validator for what we lack of the open height: gossip may lose anything."""
-        self._wires.out.append(SetTimer(GAPS_TIMER, Millis(now_ms + self._wires.parameters.gap_ms)))
+        if not self._wires.chain.is_validator:
+            return  # Nobody asks without a vote; the timer is set again with the next one.
+        self._wires.watch_gaps(now_ms)
         since_ms = now_ms - self._wires.chain.opened_ms
         if not self._wires.chain.is_open or self._wires.account not in self._wires.chain.powers:
             return

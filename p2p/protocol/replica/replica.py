@@ -12,7 +12,6 @@ the effects of everything that one input sets off, in the order in which it was 
 from typing import assert_never
 
 from p2p.model.commands import Reply
-from p2p.model.effects import SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.ledger import State
 from p2p.model.parameters import Genesis
@@ -46,7 +45,7 @@ from p2p.protocol.interface import (
 from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica import context
-from p2p.protocol.replica.exchange import GAPS_TIMER, Exchange
+from p2p.protocol.replica.exchange import Exchange
 from p2p.protocol.replica.judge import Judge
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.replica.wires import Wires
@@ -177,7 +176,6 @@ class Replica:
         self._wires.to_sync(sync.HeightCommitted(self.state.height), now_ms)
         self._wires.follow_validators(now_ms)
         self._wires.from_chain(self.chain.start(now_ms), now_ms)
-        self._wires.out.append(SetTimer(GAPS_TIMER, Millis(now_ms + self._wires.parameters.gap_ms)))
 
     def _timer(self, timer: TimerFired, now_ms: Millis) -> None:
         machine, _, _ = timer.key.partition("/")

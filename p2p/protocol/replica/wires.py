@@ -52,6 +52,7 @@ from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.sync import Sync
 from p2p.protocol.sync import interface as sync
 
+GAPS_TIMER: Final = "replica/gaps"
 _TOPICS_OF_VALIDATORS: Final = (Topic.RECEIPTS, Topic.TRANSACTIONS, Topic.VOTES)
 _PRIORITIES: Final = {
     Topic.VOTES: gossip.Priority.VOTES,
@@ -255,6 +256,8 @@ class Wires:
         is_validator = self.chain.is_validator
         if is_validator != self._subscribed_as_validator:
             self._subscribed_as_validator = is_validator
+            if is_validator:
+                self.watch_gaps(now_ms)
             for topic in _TOPICS_OF_VALIDATORS:
                 name = self.names[topic]
                 change = gossip.Subscribed(name) if is_validator else gossip.Unsubscribed(name)
@@ -262,6 +265,10 @@ class Wires:
         wanted = membership.WantedChanged(self._wanted_validators(is_validator=is_validator))
         self.to_membership(wanted, now_ms)
         self.to_registry(registry.AccountsBonded(tuple(self.chain.powers)), now_ms)
+
+    def watch_gaps(self, now_ms: Millis) -> None:
+        """Look in a moment at what a validator lacks of the open height."""
+        self.out.append(SetTimer(GAPS_TIMER, Millis(now_ms + self.parameters.gap_ms)))
 
     def _wanted_validators(self, *, is_validator: bool) -> tuple[AccountId, ...]:
         others = [account for account in self.chain.powers if account != self.account]
