@@ -239,6 +239,7 @@ def parse_seconds(text: str) -> float:
 
 
 app.command()(exploring.swarm)
+app.command()(exploring.shrink)
 
 if __name__ == "__main__":
     main()

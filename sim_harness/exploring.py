@@ -75,6 +75,58 @@ def swarm(
         raise typer.Exit(EXIT_FAILED)
 
 
+def shrink(
+    origin: Annotated[
+        Path, typer.Argument(metavar="FILE_OR_SEED", help="What fails: a scenario, or a seed.")
+    ],
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the run that fails.")] = None,
+    canary: Annotated[CanaryName | None, typer.Option(help="The broken build that fails.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The file; among the regressions unless said."),
+    ] = None,
+    tries: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 400,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+) -> None:
+    """Find the smallest scenario that still fails in the same way, and write it as a file."""
+    import msgspec
+    from rich.console import Console
+
+    from sim_harness.scenario.sections import ScenarioError
+    from sim_harness.shrink.command import shown, shrink_command
+    from sim_harness.shrink.shrinker import NothingToShrink
+
+    try:
+        shrunk, path = shrink_command(
+            origin,
+            seed,
+            canary=named(canary),
+            output=output,
+            tries_max=tries,
+            console=Console(stderr=True),
+        )
+    except ScenarioError as error:
+        refuse(str(error))
+    except (NothingToShrink, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if json:
+        answer = {
+            "file": str(path),
+            "failure": shrunk.failure,
+            "seed": shrunk.seed,
+            "origin": shrunk.origin,
+            "size": shrunk.size,
+            "factor": round(shrunk.factor, 1),
+            "tries": shrunk.tries,
+            "is_minimal": shrunk.is_minimal,
+        }
+        typer.echo(msgspec.json.encode(answer))
+    else:
+        typer.echo("\n".join(shown(shrunk, path)))
+
+
 def fail(sentence: str) -> NoReturn:
     """What was asked for did not succeed: a sentence, and exit code 1."""
     typer.echo(f"sim-harness: {sentence}", err=True)

@@ -1,0 +1,1 @@
+"""Shrinking: the smallest scenario that still fails in the same way."""
