@@ -1,12 +1,20 @@
 """Every word does its harm, says what it did, and is over when it is over."""
 
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from p2p.model.inputs import TimerFired
+from p2p.primitives.units import Millis
+from p2p.protocol.interface import ReplicaEffect, ReplicaInput
+from sim_harness.scenario.churn import Sessions
 from sim_harness.scenario.faults import names
 from sim_harness.scenario.reading import parse_scenario
 from sim_harness.scenario.run import Run, run_scenario
+from sim_harness.scenario.schema import Churn
+from sim_harness.virtual.node import VirtualNode
 from tests.sim_harness.scenario.worlds import HEAD, run_to, small
 
 
@@ -62,6 +70,9 @@ def test_a_frozen_process_says_nothing_and_goes_on_where_it_was() -> None:
     story = small('kind = "pause"; nodes = "nodes[1]"; at = "5s"; for = "4s"')
     run = run_to(story, 8.9)
     frozen, others = run.world.nodes[1], run.world.nodes[2:]
+    earlier = run_to(story, 5.05)
+    assert earlier.recorder.bytes_by_topic[1] == run.recorder.bytes_by_topic[1]
+    assert frozen.disk.batches <= earlier.world.nodes[1].disk.batches
     assert frozen.is_up
     assert frozen.height < min(node.height for node in others)
     went_on = run_to(story, 12).world.nodes
@@ -158,7 +169,9 @@ def test_a_killed_node_does_not_start_while_its_disk_is_full() -> None:
         'kind = "disk_full"; nodes = "nodes[0]"; at = "5s"; for = "10s"',
         'kind = "restart"; nodes = "nodes[0]"; at = "5s"; for = "1s"',
     )
-    assert ups(run_to(story, 14)) == [1, 2, 3, 4]
+    run = run_to(story, 14)
+    assert ups(run) == [1, 2, 3, 4]
+    assert run.world.nodes[0].crashes == 1
     assert ups(run_to(story, 16)) == [0, 1, 2, 3, 4]
 
 
@@ -182,6 +195,35 @@ def test_clocks_are_wrong_and_put_right() -> None:
     assert run.faults.records[0].what == "clocks of n4 off by 2s"
     # Behind, a clock runs at half speed until it is right.
     assert run_to(story, 18).world.nodes[4].clock.error_ms == pytest.approx(0, abs=110)
+
+
+def test_timers_follow_the_clock_of_their_node() -> None:
+    story = small('kind = "clock_skew"; nodes = "nodes[4]"; drift = "-10%"; at = "2s"')
+    run = Run(story, 1)
+    fired: list[int] = []
+
+    def watch(
+        node: VirtualNode, item: ReplicaInput, effects: list[ReplicaEffect]
+    ) -> list[ReplicaEffect]:
+        if isinstance(item, TimerFired) and item.key == "gossip/heartbeat":
+            fired.append(run.faults.now_ms)
+        return effects
+
+    run.world.nodes[4].behaviour = watch
+    run.run_until_ms(19_000)
+    slow = [later - one for one, later in pairwise(fired) if one > 3_000]
+    assert len(slow) > 10
+    assert all(1_105 <= span <= 1_120 for span in slow)
+
+
+@pytest.mark.parametrize("sessions", ["exponential", "weibull"])
+def test_sessions_have_the_mean_that_was_asked_for(sessions: str) -> None:
+    churn = Churn(sessions=sessions, mean=Millis(60_000), nodes="all")
+    drawn = Sessions(churn, ".", Random(1))
+    lengths = [drawn.next_ms() for _ in range(40_000)]
+    assert sum(lengths) / len(lengths) == pytest.approx(60_000, rel=0.05)
+    median = sorted(lengths)[20_000]
+    assert (median < 20_000) is (sessions == "weibull")
 
 
 @pytest.mark.parametrize("sessions", ["exponential", "weibull"])

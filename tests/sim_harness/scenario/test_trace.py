@@ -42,6 +42,7 @@ def test_a_trace_reads_like_the_paper() -> None:
     ):
         assert words in text, words
     assert all(line.startswith("t=") for line in lines)
+    assert text.count("PREVOTE 1/0") <= 4  # of each validator once
 
 
 def test_watching_changes_nothing() -> None:
