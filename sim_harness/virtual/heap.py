@@ -22,16 +22,20 @@ What = bytes | tuple[object, ...]
 """What an event was, for the digest: bytes, or numbers, texts and bytes in a fixed order."""
 Act = Callable[[], What]
 """An event."""
+Watch = Callable[[int, str, What], None]
+"""Hears the moment in microseconds, the kind of an event, and what it was."""
 
 
 class EventHeap:
     """A virtual clock in whole microseconds, and what is going to happen."""
 
-    __slots__ = ("_digest", "_heap", "_sequence", "_trail", "events", "now_us")
+    __slots__ = ("_digest", "_heap", "_sequence", "_trail", "events", "now_us", "watch")
 
     def __init__(self, start_ms: int) -> None:
         self.now_us = start_ms * MICROS_PER_MS
         self.events = 0
+        self.watch: Watch | None = None
+        """Whom to tell of every event that was carried out: logs, replays."""
         self._sequence = 0
         self._heap: list[tuple[int, int, str, Act]] = []
         self._digest = sha256()
@@ -66,8 +70,11 @@ class EventHeap:
     def step(self) -> None:
         """Let the next event happen. Raises IndexError when there is none."""
         self.now_us, _, kind, act = heapq.heappop(self._heap)
-        self._trail.append((self.now_us, kind, act()))
+        what = act()
+        self._trail.append((self.now_us, kind, what))
         self.events += 1
+        if self.watch is not None:
+            self.watch(self.now_us, kind, what)
         if len(self._trail) >= TRAIL_MAX:
             self._digest.update(_bytes_of(self._trail))
             self._trail.clear()
