@@ -174,13 +174,24 @@ class Chain:
 
     def vote(self, vote: Verified[Vote], peer: PeerId | None, now_ms: Millis) -> list[ChainEffect]:
         """A vote for the open height or the one after."""
+        if self._is_over(vote.value):
+            return []
         return list(self._consensus(consensus.VoteReceived(vote, peer), now_ms))
 
     def votes(
         self, votes: tuple[Verified[Vote], ...], peer: PeerId, now_ms: Millis
     ) -> list[ChainEffect]:
         """Votes that a neighbour found us lacking."""
-        return list(self._consensus(consensus.VotesReceived(votes, peer), now_ms))
+        due = tuple(vote for vote in votes if not self._is_over(vote.value))
+        return list(self._consensus(consensus.VotesReceived(due, peer), now_ms)) if due else []
+
+    def _is_over(self, vote: Vote) -> bool:
+        """Whether we say no more on a vote's height: we halted, or its block came from outside.
+
+        The driver, which never decided it, would go on and propose what belongs to the next.
+        """
+        from_outside = vote.height < self.height and self._driver.decided is None
+        return from_outside or self.halted is not None
 
     def proposal(
         self, proposed: Verified[ProposedBlock], peer: PeerId | None, now_ms: Millis
