@@ -72,16 +72,6 @@ def _event(kind: type, wanted: Callable[[object], bool] = lambda event: True) ->
     )
 
 
-def _slashed(run: Run, result: Result, watch: Watch) -> bool:
-    """Somebody lost stake: a liar's bond is smaller than at genesis although nobody unbonds."""
-    ledger = furthest(run.world).replica
-    if ledger is None:
-        return False
-    first = {entry.account: entry.bonded for entry in run.world.genesis.accounts}
-    accounts = ledger.state.accounts
-    return any(accounts[one].bonded < bond for one, bond in first.items() if one in accounts)
-
-
 SIGHTS: Final[dict[str, Look]] = {
     "a round above 0 was entered": _event(RoundStarted),
     "a block was decided in a round above 0": lambda run, result, watch: any(
@@ -101,7 +91,6 @@ SIGHTS: Final[dict[str, Look]] = {
         sample.up == 0 for sample in result.samples
     ),
     "an equivocation was found": _event(EquivocationFound),
-    "stake was slashed": _slashed,
     "a receipt settled": lambda run, result, watch: any(one.settled for one in result.trades),
     "a receipt settled late": _late,
     "a transfer was committed": lambda run, result, watch: (
