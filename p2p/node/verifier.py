@@ -59,13 +59,24 @@ class Verifier:
 
         Rejects: MALFORMED, WRONG_CHAIN, BAD_SIGNATURE, or what `admits` says.
         """
+        value = self.decoded(topic, data)
+        if isinstance(value, Rejected):
+            return value
+        if admits is not None and (reason := admits(value)) is not None:
+            return Rejected(reason)
+        return self.judged(value)
+
+    def decoded(self, topic: Topic, data: bytes) -> GossipValue | Rejected:
+        """What the bytes of a gossip message say. Rejects: MALFORMED."""
         form, bytes_max = _FORMS[topic]
         try:
             value: GossipValue = decode(data, form, bytes_max=bytes_max)  # type: ignore[arg-type]
         except Malformed as error:
             return Rejected(Reason.MALFORMED, str(error))
-        if admits is not None and (reason := admits(value)) is not None:
-            return Rejected(reason)
+        return value
+
+    def judged(self, value: GossipValue) -> Verified[GossipValue] | Rejected:
+        """Check the chain and the signatures of a gossiped value."""
         return self._checked(value, self._fault(value))
 
     def ad(self, data: bytes) -> Verified[CapacityAd] | Rejected:

@@ -15,8 +15,9 @@ the invariants of every block and equivocation are watched all the time; `check`
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 from p2p.model.effects import HangUp
 from p2p.model.parameters import Genesis, GenesisAccount, Parameters
@@ -37,6 +38,7 @@ from sim_harness.virtual.links import Connection, Latency, Links
 from sim_harness.virtual.network import Network
 from sim_harness.virtual.node import VirtualNode
 from sim_harness.virtual.regions import REGIONS, latencies_of
+from sim_harness.virtual.shared import SharedBookkeeper, SharedVerifier
 from sim_harness.virtual.signatures import KeyedHashScheme
 from sim_harness.virtual.signed_book import SignedBook
 from sim_harness.virtual.spans import seconds
@@ -84,6 +86,9 @@ class World:
         real_signatures: Ed25519 instead of a keyed hash.
         node_parameters: local choices, the same for all.
     """
+
+    shares_work: ClassVar[bool] = True
+    """Work out once what is the same for all nodes; it changes nothing else."""
 
     def __init__(
         self,
@@ -133,9 +138,12 @@ class World:
             weather=Weather(self.stream("weather")),
         )
         self.network = Network(self, self.links)
-        chain_id = self.genesis.chain_id
+        self._books = SharedBookkeeper() if self.shares_work else None
+        chain_id, shared = self.genesis.chain_id, None
+        if self.shares_work:
+            shared = SharedVerifier(chain_id, self.scheme)
         self.nodes = [
-            VirtualNode(self, index, key, Verifier(chain_id, self.scheme))
+            VirtualNode(self, index, key, shared or Verifier(chain_id, self.scheme))
             for index, key in enumerate(self._keys)
         ]
         self.validators = self.nodes[:validators]
@@ -162,7 +170,11 @@ class World:
         seeds = tuple(
             PeerRecord(key.account, (self.address_of(index),)) for index, key in enumerate(first)
         )
-        return self.makers.get(node.index, Replica)(
+        make = self.makers.get(node.index)
+        if make is None:
+            # Whoever runs something else works everything out for itself.
+            make = partial(Replica, books=self._books)
+        return make(
             genesis=self.genesis,
             signer=self.signer_of(node),
             parameters=self.node_parameters,

@@ -20,7 +20,6 @@ from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
 from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis
-from p2p.model.persistence import STATE_KEY, Put, Table, number_key
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import RoundMessages, RoundRequest
 from p2p.model.topic import Topic
@@ -40,9 +39,9 @@ from p2p.protocol.interface import (
     RoundStarted,
     Saved,
 )
-from p2p.protocol.invariants import check_block
-from p2p.protocol.ledger import build_block, execute_block
+from p2p.protocol.ledger import build_block
 from p2p.protocol.mempool import Mempool
+from p2p.protocol.replica.bookkeeping import Bookkeeper
 from p2p.protocol.replica.early import EarlyProposals
 
 HEIGHT_TIMER: Final = "chain/height"
@@ -79,7 +78,13 @@ class Chain:
     """Composes consensus, ledger, mempool and invariants around one state."""
 
     def __init__(
-        self, genesis: Genesis, signer: Signer, state: State, mempool: Mempool, saved: Saved
+        self,
+        genesis: Genesis,
+        signer: Signer,
+        state: State,
+        mempool: Mempool,
+        saved: Saved,
+        books: Bookkeeper | None = None,
     ) -> None:
         self.state = state
         self.powers = state.validators.powers()
@@ -93,6 +98,7 @@ class Chain:
         self.opened_ms = Millis(0)
         self.last_certificate: Certificate | None = None
         self._genesis = genesis
+        self._books = books or Bookkeeper()
         self._parameters = genesis.parameters
         self._rules = rules_of(genesis)
         self._me = signer.account
@@ -225,7 +231,7 @@ class Chain:
         known = self._candidates.get(committed.certificate.header_digest)
         executed = known.executed if known is not None else None
         if executed is None:
-            outcome = execute_block(self.state, self._rules, committed.block)
+            outcome = self._books.execute(self.state, self._rules, committed.block)
             if isinstance(outcome, Rejected):
                 # A quorum signed what our rules refuse: not this sender's fault, and not for us to
                 # decide alone. Stop before we build on either side of a split.
@@ -332,7 +338,7 @@ class Chain:
         known = self._candidates.get(header_digest)
         if known is not None:
             return known
-        outcome = execute_block(self.state, self._rules, block)
+        outcome = self._books.execute(self.state, self._rules, block)
         candidate = Candidate(block, None if isinstance(outcome, Rejected) else outcome)
         self._keep(header_digest, candidate)
         return candidate
@@ -368,18 +374,11 @@ class Chain:
         self, committed: CommittedBlock, executed: Executed, now_ms: Millis
     ) -> Iterator[ChainEffect]:
         before, header = self.state, committed.block.header
-        violations = check_block(before, committed.block, executed.state)
+        violations = self._books.violations(before, committed.block, executed.state)
         if violations:
             yield self._halt(violations[0].name, violations[0].detail)
             return
-        key = number_key(header.height)
-        yield Persist(
-            (
-                Put(Table.BLOCKS, key, encode(committed)),
-                Put(Table.REWARDS, key, encode(executed.rows)),
-                Put(Table.STATE, STATE_KEY, encode(executed.state)),
-            )
-        )
+        yield Persist(self._books.writes(committed, executed))
         self.state = executed.state
         self.powers, self.next_powers = self.next_powers, self.state.next_validators.powers()
         self._decided_by = before.validators

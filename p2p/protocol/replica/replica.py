@@ -45,6 +45,7 @@ from p2p.protocol.interface import (
 from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica import context
+from p2p.protocol.replica.bookkeeping import Bookkeeper
 from p2p.protocol.replica.exchange import Exchange
 from p2p.protocol.replica.judge import Judge
 from p2p.protocol.replica.parameters import NodeParameters
@@ -62,6 +63,7 @@ class Replica:
         seeds: peers to begin with.
         saved: what the store holds of an earlier run.
         seed: of all draws; another one each node and start.
+        books: who works out what follows from blocks; None: this replica for itself.
 
     Raises:
         ValueError: the saved state or journal is not what this node wrote.
@@ -76,9 +78,15 @@ class Replica:
         seeds: tuple[PeerRecord, ...],
         saved: Saved,
         seed: bytes,
+        books: Bookkeeper | None = None,
     ) -> None:
         self._wires = Wires(
-            genesis=genesis, signer=signer, parameters=parameters, saved=saved, seed=seed
+            genesis=genesis,
+            signer=signer,
+            parameters=parameters,
+            saved=saved,
+            seed=seed,
+            books=books,
         )
         self._judge = Judge(self._wires)
         self._exchange = Exchange(self._wires)

@@ -15,7 +15,7 @@ import msgspec
 
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Penalize, Persist, SetTimer
-from p2p.model.ledger import STATE_BYTES_MAX, State, rules_of
+from p2p.model.ledger import State, rules_of
 from p2p.model.parameters import Genesis
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import (
@@ -27,7 +27,7 @@ from p2p.model.requests import (
 )
 from p2p.model.rpc import SendRpc
 from p2p.model.topic import GossipValue, Topic, topic_name
-from p2p.primitives.codec import decode, encode
+from p2p.primitives.codec import encode
 from p2p.primitives.draws import Draws
 from p2p.primitives.keys import peer_id_of
 from p2p.primitives.signing import Signer, Verified
@@ -42,11 +42,11 @@ from p2p.protocol.interface import (
     SendRequest,
     Verify,
 )
-from p2p.protocol.ledger import genesis_state
 from p2p.protocol.membership import Membership
 from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import Registry
 from p2p.protocol.registry import interface as registry
+from p2p.protocol.replica.bookkeeping import Bookkeeper
 from p2p.protocol.replica.chain import BlockCommitted, Chain, ChainEffect, Publish
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.sync import Sync
@@ -74,6 +74,7 @@ class Wires:
         parameters: NodeParameters,
         saved: Saved,
         seed: bytes,
+        books: Bookkeeper | None,
     ) -> None:
         self.account = signer.account
         self.peer = peer_id_of(signer.account)
@@ -88,16 +89,19 @@ class Wires:
         self._asked: dict[int, tuple[Request, int]] = {}
         self._next_request = 1
         self._subscribed_as_validator = False
-        self._build(genesis, parameters, saved, seed)
+        self._build(genesis, parameters, saved, seed, books)
 
     def _build(
-        self, genesis: Genesis, parameters: NodeParameters, saved: Saved, seed: bytes
+        self,
+        genesis: Genesis,
+        parameters: NodeParameters,
+        saved: Saved,
+        seed: bytes,
+        books: Bookkeeper | None,
     ) -> None:
         rules = rules_of(genesis)
-        if saved.state is None:
-            state = genesis_state(genesis)
-        else:
-            state = decode(saved.state, State, bytes_max=STATE_BYTES_MAX)
+        books = books or Bookkeeper()
+        state = books.begin(genesis, saved.state)
         priorities = {self.names[topic]: priority for topic, priority in _PRIORITIES.items()}
         tuned = msgspec.structs.replace(parameters.gossip, priorities=priorities)
         self.gossip = gossip.Gossip(self.peer, tuned, seed)
@@ -114,7 +118,7 @@ class Wires:
         self.channels = receipts.Channels(
             self.account, self._signer, self.chain_id, genesis.parameters
         )
-        self.chain = Chain(genesis, self._signer, state, self.mempool, saved)
+        self.chain = Chain(genesis, self._signer, state, self.mempool, saved, books)
 
     @property
     def state(self) -> State:

@@ -22,6 +22,7 @@ from p2p.protocol.interface import (
     RoundStarted,
 )
 from p2p.protocol.invariants import Violation
+from p2p.protocol.replica import bookkeeping
 from p2p.protocol.replica import chain as chain_module
 from p2p.storage.memory import MemoryStore
 from tests.protocol.replica.bench import (
@@ -228,7 +229,7 @@ def test_a_block_that_breaks_an_invariant_is_not_committed_and_stops_the_node(
     bench = following()
     block = bench.build(bench.proposer()).block
     broken = (Violation("I1 conservation", "a coin too many"),)
-    monkeypatch.setattr(chain_module, "check_block", lambda *_: broken)
+    monkeypatch.setattr(bookkeeping, "check_block", lambda *_: broken)
     effects = bench.hear(PEER.peer, Topic.BLOCKS, certify(block))
     told = InvariantViolated("I1 conservation", Height(1), "a coin too many")
     assert told in events(effects)

@@ -19,9 +19,15 @@ ROOT = Path(__file__).parents[3]
 TIED = Parameters(epoch_ms=seconds(1))
 
 
-def tied_world(seed: int, *, real_signatures: bool = False) -> World:
+class Apart(World):
+    """Every node works everything out for itself."""
+
+    shares_work = False
+
+
+def tied_world(seed: int, *, real_signatures: bool = False, kind: type[World] = World) -> World:
     """A run full of ties: one latency, no jitter, everybody started at the same instant."""
-    world = World(
+    world = kind(
         seed=seed,
         nodes=9,
         validators=6,
@@ -34,9 +40,9 @@ def tied_world(seed: int, *, real_signatures: bool = False) -> World:
     return world
 
 
-def eventful_run(seed: int) -> str:
+def eventful_run(seed: int, kind: type[World] = World) -> str:
     """Work, a partition, crashes, restarts; the digest of all of it."""
-    world = tied_world(seed)
+    world = tied_world(seed, kind=kind)
     Trade(world, world.others[0], world.others[1])
     Transfers(world, every=seconds(0.3))
     world.run_until(height_at_least(3))
@@ -73,6 +79,10 @@ def test_a_seed_gives_one_run_in_every_process_and_under_every_hash_seed() -> No
     here = eventful_run(1)
     assert elsewhere(1, "1") == here
     assert elsewhere(1, "20261122") == here
+
+
+def test_work_that_is_shared_among_nodes_changes_nothing() -> None:
+    assert eventful_run(1, Apart) == eventful_run(1)
 
 
 def test_another_seed_gives_another_run() -> None:
