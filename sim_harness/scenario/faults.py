@@ -61,6 +61,7 @@ class FaultRunner:
         self._full: Counter[int] = Counter()
         self._active: dict[int, Undo] = {}
         self._numbers = 0
+        self._end_ms = 0
         self._is_over = False
 
     @property
@@ -70,8 +71,12 @@ class FaultRunner:
 
     # ---- life --------------------------------------------------------------------------------
 
-    def plan(self, faults: Sequence[Fault]) -> None:
-        """Let faults happen at their moments, counted from now."""
+    def plan(self, faults: Sequence[Fault], end_ms: int) -> None:
+        """Let faults happen at their moments, counted from now.
+
+        What comes again does so while it can be over by `end_ms`.
+        """
+        self._end_ms = end_ms
         for fault in faults:
             self._plan(fault, fault.at)
 
@@ -88,7 +93,9 @@ class FaultRunner:
             if self._is_over:
                 return b"%b called off" % fault.kind.encode()
             if fault.every is not None:
-                self._plan(fault, fault.every)
+                over_ms = self.now_ms + fault.every + (fault.lasts or 0)
+                if over_ms <= self._end_ms:
+                    self._plan(fault, fault.every)
             record = self._begin(fault)
             return b"%b %b" % (record.kind.encode(), record.what.encode())
 

@@ -85,7 +85,7 @@ class Run:
         """Of Unix time."""
         self._violations: list[Violation] = []
         self.world.start()
-        self.faults.plan(scenario.faults)
+        self.faults.plan(scenario.faults, scenario.duration)
 
     def finish(self, progress: Callable[[int], None] | None = None) -> None:
         """Run both phases; `progress` hears of the virtual milliseconds that passed."""
@@ -94,6 +94,11 @@ class Run:
             self._heal(progress)
         except SafetyViolated as error:
             self._note(str(error).partition("; seed ")[0])
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """What broke so far: the first of it, since nothing runs on."""
+        return tuple(self._violations)
 
     def run_until_ms(self, until_ms: int) -> None:
         """Run up to a moment since the start, at most to the end of the scenario."""
