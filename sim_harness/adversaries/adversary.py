@@ -30,6 +30,7 @@ from p2p.protocol.interface import (
     RequestArrived,
     Respond,
     RespondBlocks,
+    Saved,
     Started,
 )
 from p2p.storage.blocks import stored_blocks
@@ -75,6 +76,10 @@ class Adversary:
         self._next_id = TICKETS_FROM
 
     # ---- hooks -------------------------------------------------------------------------------
+
+    def recall(self, saved: Saved) -> Saved:
+        """What a process that starts finds on its disk."""
+        return saved
 
     def begin(self, now_ms: Millis) -> list[ReplicaEffect]:
         """A process starts: `core` is new."""

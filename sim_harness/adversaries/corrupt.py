@@ -35,7 +35,7 @@ class CorruptReplica(Replica):
             signer=signer,
             parameters=parameters,
             seeds=seeds,
-            saved=saved,
+            saved=adversary.recall(saved),
             seed=seed,
         )
         self._adversary = adversary

@@ -56,6 +56,8 @@ class BrokenReplica(Replica):
         seed: bytes,
     ) -> None:
         self._build = build
+        if build.forgets_locks:
+            saved = msgspec.structs.replace(saved, journal=())  # it speaks of locks
         if build.forgets_signatures:
             saved = msgspec.structs.replace(saved, sign_state=None, journal=())
         with exchanged(build.parts):

@@ -153,6 +153,9 @@ def hunt(build: Build, seeds: Iterable[int]) -> Caught | None:
             play(stage(drawn, build), drawn)
         except SafetyViolated as violation:
             return Caught(build.name, seed, count, str(violation))
+        except (AssertionError, KeyError):
+            # The broken core tripped over itself, or stopped: a find, but no checker's.
+            continue
     return None
 
 
