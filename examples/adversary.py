@@ -1,6 +1,6 @@
 """An adversary of your own: a gossip that tells every peer only half of what it hears.
 
-    python examples/adversary.py
+Run it with `python examples/adversary.py`; docs/adversaries.md explains the hooks.
 """
 
 from collections.abc import Iterable

@@ -21,6 +21,8 @@ from sim_harness.adversaries.forging import (
     vote_for,
 )
 
+MESSAGES_MAX = 4_096
+"""Messages whose other side it remembers; it would make the same ones again."""
 Slot = tuple[int, int]
 """Height and round."""
 
@@ -57,6 +59,9 @@ class Equivocator(Adversary):
         if message.topic != self.topic(Topic.VOTES):
             return (message,)
         if message.id not in self._read:
+            if len(self._read) >= MESSAGES_MAX:
+                self._read.clear()
+                self._said.clear()
             self._read[message.id] = read_consensus(message)
         value = self._read[message.id]
         if value is None:
