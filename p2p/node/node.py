@@ -20,7 +20,7 @@ from p2p.model.parameters import Genesis
 from p2p.model.persistence import Put, Table
 from p2p.model.rejection import Rejected
 from p2p.model.requests import PeerRecord
-from p2p.network import open_transport
+from p2p.network import Wires, open_transport
 from p2p.network.port import Transport
 from p2p.node.addresses import announced_addresses, peer_records
 from p2p.node.blobs import BlobConsumer, BlobService
@@ -71,7 +71,13 @@ class Service(Protocol):
 class Node:
     """What `run_node` runs; services see it as a `NodePort`."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        wires: Wires | None = None,
+        parameters: NodeParameters | None = None,
+    ) -> None:
         config = home.read_config()
         key = home.read_key()
         self.genesis: Genesis = home.read_genesis()
@@ -81,13 +87,13 @@ class Node:
         self.config: Config = config
         self.store: Store = _open_store(home, self.chain_id)
         self.verifier = Verifier(self.chain_id, Ed25519Scheme())
-        self.transport: Transport = open_transport(key, config.network.listen)
+        self.transport: Transport = open_transport(key, config.network.listen, wires=wires)
         self._clock = SteadyClock()
         self._saved = read_saved(self.store)
         self.replica = Replica(
             genesis=self.genesis,
             signer=Ed25519Signer(key),
-            parameters=_parameters(config),
+            parameters=parameters or _parameters(config),
             seeds=_seeds(config),
             saved=self._saved,
             seed=secrets.token_bytes(32),
@@ -172,17 +178,24 @@ async def run_node(
     *,
     services: Sequence[Service] = (),
     ready: Callable[[NodePort], None] | None = None,
+    wires: Wires | None = None,
+    parameters: NodeParameters | None = None,
 ) -> None:
     """Run the node of a home until cancelled; `ready` is called when it serves.
 
-    The HTTP API is one of the services: this floor does not know it.
+    Args:
+        home: its directory.
+        services: run beside the node. The HTTP API is one of them: this floor does not know it.
+        ready: called when the node serves.
+        wires: where connections come from; None takes TCP sockets.
+        parameters: local choices, for experiments; None takes those of the home's config.
 
     Raises:
         UserError: the home, its config, key, genesis or data cannot be used as they are.
         StoreError: the disk failed or is full; nothing that was promised is lost.
         TransportError: it cannot listen, for a port in use.
     """
-    node = Node(Home(home))
+    node = Node(Home(home), wires=wires, parameters=parameters)
     with closing(node.store):
         await node.run(services, ready)
 

@@ -18,7 +18,15 @@ from typing import Final, TypeVar, assert_never
 import trio
 
 from p2p.api.client import ApiClient
-from sim_harness.live.messages import CommitNoted, NodeWord, Noted, Ready, Status, VoteNoted
+from sim_harness.live.messages import (
+    AdNoted,
+    CommitNoted,
+    NodeWord,
+    Noted,
+    Ready,
+    Status,
+    VoteNoted,
+)
 from sim_harness.live.zygote import NODE_ENTRY, Child, Zygote, ZygoteError, open_zygote
 
 T = TypeVar("T")
@@ -33,6 +41,7 @@ CHECK_PAUSE_S: Final = 0.05
 """Between two looks at a condition, however often nodes report."""
 COMMITS_MAX: Final = 10_000
 VOTES_MAX: Final = 200_000
+ADS_MAX: Final = 20_000
 NOTES_MAX: Final = 1_000
 LOG_TAIL_LINES: Final = 15
 
@@ -62,9 +71,11 @@ class LiveNode:
         self.status: Status | None = None
         self.peer = ""
         """Its peer id, once it served."""
+        self.account = b""
         self.starts = 0
         self.commits: dict[int, CommitNoted] = {}
         """What it said was final, by height, over all of its processes."""
+        self.ads: list[AdNoted] = []
         self.votes: list[VoteNoted] = []
         self.notes: list[Noted] = []
 
@@ -268,9 +279,12 @@ class LiveCluster:
             case Ready():
                 node.ready = word
                 node.peer = word.peer
+                node.account = word.account
                 node.state = NodeState.UP
             case CommitNoted():
                 self._commit(node, word)
+            case AdNoted():
+                _append(node.ads, word, ADS_MAX)
             case VoteNoted():
                 _append(node.votes, word, VOTES_MAX)
             case Noted():

@@ -111,7 +111,18 @@ class CommitNoted(_Message, frozen=True):
     header_digest: bytes
     state_root: bytes
     time_ms: int
+    """The block's own time."""
     round: int
+    at_ms: int = 0
+    """When the node said so, by its clock; 0 where that is not known."""
+
+
+class AdNoted(_Message, frozen=True):
+    """The node accepted a provider's newest ad, or issued its own."""
+
+    provider: bytes
+    seq: int
+    at_ms: int
 
 
 class VoteNoted(_Message, frozen=True):
@@ -133,7 +144,7 @@ class Noted(_Message, frozen=True):
     text: str
 
 
-NodeWord = Ready | Status | CommitNoted | VoteNoted | Noted
+NodeWord = Ready | Status | CommitNoted | AdNoted | VoteNoted | Noted
 
 _order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _news: msgspec.msgpack.Decoder[News] = msgspec.msgpack.Decoder(News)

@@ -32,6 +32,8 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Where the homes are made, or found from an earlier run; None is a place that is removed."""
     options: dict[str, str] = {}
     """For the node processes: see `node_process`."""
+    parameters: dict[str, int] = {}
+    """Of the chain, where they differ from the defaults."""
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ def make_homes(plan: LocalPlan, directory: Path) -> list[Path]:
         directory.rmdir()
     secret = None if plan.seed is None else b"sim-harness" + plan.seed.to_bytes(8, signed=True)
     try:
-        parameters = with_overrides(Parameters(), {"epoch_ms": plan.epoch_ms})
+        parameters = with_overrides(Parameters(), {"epoch_ms": plan.epoch_ms, **plan.parameters})
     except ValueError as error:
         raise UserError(str(error)) from None
     network = make_testnet(

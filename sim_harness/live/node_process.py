@@ -1,12 +1,22 @@
 """What a forked child does: run one node, and tell the harness how it stands.
 
-It ends in an orderly way on SIGTERM and when the harness is gone.
+It ends in an orderly way on SIGTERM and when the harness is gone. Options, all of them text:
+
+    watch_votes   tell every signed vote and proposal that reaches the node
+    watch_ads     tell every ad that it learns, and when
+    report_ms     between two statuses
+    log_level     of its log
+    delay_ms      what it sends arrives so much later
+    jitter_ms     drawn on top of that, from a seed that is the node's number
+    local         its local parameters: `machine.name=value`, separated by blanks
 """
 
 import logging
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -15,21 +25,29 @@ import trio
 from p2p.model.ledger import RewardRow
 from p2p.model.parameters import BLOCK_BYTES_MAX
 from p2p.model.persistence import Table, number_key
+from p2p.network.wires import Wires
 from p2p.node.home import Home
 from p2p.node.port import NodePort
 from p2p.primitives.codec import decode
 from p2p.primitives.keys import account_text
 from p2p.primitives.units import Height
 from p2p.protocol.interface import AdLearned, Committed, Event
-from sim_harness.live.messages import CommitNoted, Noted, Ready, Status
+from p2p.protocol.replica import NodeParameters
+from sim_harness.live.delayed_wires import Distance, open_delayed_wires
+from sim_harness.live.messages import AdNoted, CommitNoted, Noted, Ready, Status
 from sim_harness.live.process_memory import resident_bytes
 from sim_harness.live.task import NodeTask, Reporter
 from sim_harness.live.vote_watch import watch_votes
+from sim_harness.scenario.overrides import node_parameters_of
 
 REPORT_MS_DEFAULT: Final = 500
 WATCH_VOTES: Final = "watch_votes"
 REPORT_MS: Final = "report_ms"
 LOG_LEVEL: Final = "log_level"
+WATCH_ADS: Final = "watch_ads"
+DELAY_MS: Final = "delay_ms"
+JITTER_MS: Final = "jitter_ms"
+LOCAL: Final = "local"
 TEXT_MAX: Final = 1_000
 
 
@@ -71,13 +89,40 @@ async def _serve(task: NodeTask) -> None:
         def ready(node: NodePort) -> None:
             if WATCH_VOTES in task.options:
                 watch_votes(node, task.reporter)
-            watcher = _Watcher(node, task.reporter)
+            watcher = _Watcher(node, task.reporter, with_ads=WATCH_ADS in task.options)
             task.reporter.tell(_ready(node))
             nursery.start_soon(watcher.report, interval_s)
             nursery.start_soon(watcher.follow)
 
-        await run_node(task.home, services=[serve_api], ready=ready)
+        local = task.options.get(LOCAL)
+        parameters = None if local is None else _local_parameters(local)
+        async with _open_wires(task) as wires:
+            await run_node(
+                task.home, services=[serve_api], ready=ready, wires=wires, parameters=parameters
+            )
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_wires(task: NodeTask) -> AsyncIterator[Wires | None]:
+    """Wires as long as the options say; None: the product's own."""
+    delay_ms, jitter_ms = (float(task.options.get(name, 0)) for name in (DELAY_MS, JITTER_MS))
+    if not delay_ms and not jitter_ms:
+        yield None
+        return
+    distance = Distance(delay_ms=delay_ms, jitter_ms=jitter_ms, seed=task.node)
+    async with open_delayed_wires(distance) as wires:
+        yield wires
+
+
+def local_option(overrides: Sequence[tuple[str, int]]) -> str:
+    """The option `local` for a scenario's parameters; those of the chain are left out."""
+    return " ".join(f"{name}={value}" for name, value in overrides if "." in name)
+
+
+def _local_parameters(text: str) -> NodeParameters:
+    pairs = (word.partition("=") for word in text.split())
+    return node_parameters_of(tuple((name, int(value)) for name, _, value in pairs))
 
 
 def _ready(node: NodePort) -> Ready:
@@ -105,7 +150,8 @@ async def _end_with_harness(task: NodeTask, scope: trio.CancelScope) -> None:
 class _Watcher:
     """Follows a node's events, and makes statuses."""
 
-    def __init__(self, node: NodePort, reporter: Reporter) -> None:
+    def __init__(self, node: NodePort, reporter: Reporter, *, with_ads: bool) -> None:
+        self._with_ads = with_ads
         self._node = node
         self._reporter = reporter
         self._round = 0
@@ -160,11 +206,14 @@ class _Watcher:
                         event.state_root,
                         event.time_ms,
                         event.round,
+                        self._node.now_ms(),
                     )
                 )
                 self._reporter.tell(self.status())
             case AdLearned():
-                pass  # the status counts them
+                # The status counts them; in a large network each one would be a flood.
+                if self._with_ads:
+                    self._reporter.tell(AdNoted(event.provider, event.seq, self._node.now_ms()))
             case _:
                 self._reporter.tell(Noted(type(event).__name__, describe(event)))
 

@@ -1,0 +1,213 @@
+"""TCP over a long way: every byte that a node sends arrives a delay later, in order.
+
+    send_all -> parcels (due, bytes), at most `IN_FLIGHT_BYTES_MAX` -> pump -> the real socket
+    receive_some <- the real socket: what the other end sent was delayed there
+
+Each end delays what it sends itself, so both ends of a connection need these wires. It needs no
+privilege: the parcels wait in this process. What a killed process had sent but a delay ago is lost,
+where a real network would still deliver it; a stream that is closed delivers first, then ends.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Final
+
+import trio
+
+from p2p.network.wires import TcpWires, Wires
+from p2p.primitives.units import KIB, MIB, PeerId
+
+IN_FLIGHT_BYTES_MAX: Final = 1 * MIB
+"""What one direction of a connection holds before its sender waits: as a large socket buffer."""
+PARCEL_BYTES_MAX: Final = 64 * KIB
+LINGER_S: Final = 5.0
+"""How long a closed stream still tries to deliver to a peer that does not read."""
+
+
+class Distance:
+    """How late bytes arrive: a delay, and a jitter drawn on top of it."""
+
+    def __init__(self, *, delay_ms: float, jitter_ms: float = 0, seed: int = 0) -> None:
+        if delay_ms < 0 or jitter_ms < 0:
+            raise ValueError("a delay cannot be negative")
+        self._delay_s, self._jitter_s = delay_ms / 1000, jitter_ms / 1000
+        self._draws = Random(seed)
+
+    def draw_s(self) -> float:
+        """One way, in seconds."""
+        return self._delay_s + self._jitter_s * self._draws.random()
+
+
+class DelayedStream(trio.abc.Stream):
+    """A stream whose sent bytes arrive later. `pump` has to run as long as it lives."""
+
+    def __init__(self, inner: trio.abc.Stream, distance: Distance) -> None:
+        self.socket = getattr(inner, "socket", None)
+        """The real one, for whoever asks for addresses."""
+        self._inner = inner
+        self._distance = distance
+        self._parcels: deque[tuple[float, bytes]] = deque()
+        """What is under way, by the moment it arrives; no bytes are the end."""
+        self._in_flight = 0
+        self._due_s = 0.0
+        self._changed = trio.lowlevel.ParkingLot()
+        self._sending = trio.lowlevel.ParkingLot()
+        self._is_sending = False
+        self._is_closed = False
+        self._is_broken = False
+        self._is_pumped = True
+        self._pump_scope = trio.CancelScope()
+        self._receive_scope: trio.CancelScope | None = None
+
+    # ---- sending -----------------------------------------------------------------------------
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._is_sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            self._check()
+            view = memoryview(data)
+            for start in range(0, len(view), PARCEL_BYTES_MAX):
+                await self._wait_room()
+                self._post(bytes(view[start : start + PARCEL_BYTES_MAX]))
+        finally:
+            self._is_sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check()
+        await self._wait_room()
+
+    async def _wait_room(self) -> None:
+        while self._in_flight >= IN_FLIGHT_BYTES_MAX and not self._is_broken:
+            await self._sending.park()
+        self._check()
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        if self._is_broken:
+            raise trio.BrokenResourceError("the connection broke")
+
+    def _post(self, data: bytes) -> None:
+        # Nothing overtakes what was sent before.
+        self._due_s = max(self._due_s, trio.current_time() + self._distance.draw_s())
+        self._parcels.append((self._due_s, data))
+        self._in_flight += len(data)
+        self._changed.unpark_all()
+
+    # ---- delivering --------------------------------------------------------------------------
+
+    async def pump(self) -> None:
+        """Deliver parcels when they are due, until the stream is closed or broken."""
+        try:
+            with self._pump_scope:
+                while await self._deliver():
+                    pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # The peer is gone: senders hear of it, and so does whoever receives.
+        finally:
+            self._is_broken = True
+            self._is_pumped = False
+            self._parcels.clear()
+            self._in_flight = 0
+            self._sending.unpark_all()
+            if self._is_closed or trio.current_effective_deadline() == float("-inf"):
+                await trio.aclose_forcefully(self._inner)
+
+    async def _deliver(self) -> bool:
+        """Wait for the next parcels and hand them over; False at the end."""
+        while not self._parcels:
+            await self._changed.park()
+        await trio.sleep_until(self._parcels[0][0])
+        now_s, due = trio.current_time(), bytearray()
+        while self._parcels and self._parcels[0][0] <= now_s and self._parcels[0][1]:
+            due += self._parcels.popleft()[1]
+        if not due:
+            return False
+        await self._inner.send_all(due)
+        self._in_flight -= len(due)
+        self._sending.unpark_all()
+        return True
+
+    # ---- receiving, and the end ----------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError("this stream was closed")
+        if self._receive_scope is not None:
+            raise trio.BusyResourceError("another task is receiving on this stream")
+        try:
+            with trio.CancelScope() as self._receive_scope:
+                return await self._inner.receive_some(max_bytes)
+        finally:
+            self._receive_scope = None
+        raise trio.ClosedResourceError("this stream was closed")
+
+    async def aclose(self) -> None:
+        """Close at once; what was sent before still arrives, then its end."""
+        if not self._is_closed:
+            self._is_closed = True
+            if self._receive_scope is not None:
+                self._receive_scope.cancel()
+            self._sending.unpark_all()
+            self._post(b"")
+            self._pump_scope.deadline = self._due_s + LINGER_S
+        if not self._is_pumped:
+            await trio.aclose_forcefully(self._inner)
+        await trio.lowlevel.checkpoint()
+
+
+class DelayedListener(trio.abc.Listener[trio.abc.Stream]):
+    """A listener whose connections are delayed in our direction."""
+
+    def __init__(self, inner: trio.abc.Listener[trio.abc.Stream], wires: "DelayedWires") -> None:
+        self.socket = getattr(inner, "socket", None)
+        self._inner = inner
+        self._wires = wires
+
+    async def accept(self) -> trio.abc.Stream:
+        return self._wires.stretch(await self._inner.accept())
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class DelayedWires:
+    """Wires as long as `distance` says; made by `open_delayed_wires`."""
+
+    def __init__(self, nursery: trio.Nursery, distance: Distance, inner: Wires) -> None:
+        self._nursery = nursery
+        self._distance = distance
+        self._inner = inner
+
+    async def dial(self, peer: PeerId, host: str, port: int) -> trio.abc.Stream:
+        # SYN there, SYN-ACK back: a refusal takes as long.
+        await trio.sleep(self._distance.draw_s() + self._distance.draw_s())
+        return self.stretch(await self._inner.dial(peer, host, port))
+
+    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        return [DelayedListener(one, self) for one in await self._inner.listen(host, port)]
+
+    def stretch(self, stream: trio.abc.Stream) -> DelayedStream:
+        """The same connection, with our bytes delayed."""
+        delayed = DelayedStream(stream, self._distance)
+        self._nursery.start_soon(delayed.pump)
+        return delayed
+
+
+@asynccontextmanager
+async def open_delayed_wires(
+    distance: Distance, inner: Wires | None = None
+) -> AsyncIterator[DelayedWires]:
+    """Wires of this length over others (None: TCP), for a block; its end cuts them all."""
+    async with trio.open_nursery() as nursery:
+        try:
+            yield DelayedWires(nursery, distance, inner or TcpWires())
+        finally:
+            nursery.cancel_scope.cancel()
