@@ -94,10 +94,10 @@ def ad_arrivals(world: World) -> tuple[list[int], int]:
             if node.key.account == provider or not _was_up(node, sent_ms):
                 continue
             wanted += 1
-            heard = arrivals[node.index].get(provider, [])
-            arrived = next((when for when, number in heard if number >= seq), None)
-            if arrived is not None:
-                delays.append(max(0, arrived - sent_ms))
+            for when, number in arrivals[node.index].get(provider, ()):
+                if number >= seq:
+                    delays.append(max(0, when - sent_ms))
+                    break
     return delays, wanted
 
 
