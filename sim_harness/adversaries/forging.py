@@ -59,7 +59,7 @@ def other_block(genesis: Genesis, state: State, *, proposer: AccountId, time_ms:
         state,
         rules_of(genesis),
         proposer=proposer,
-        time_ms=Millis(time_ms),
+        time_ms=Millis(max(time_ms, state.time_ms + 1)),  # Its clock may be behind.
         transactions=(),
         receipts=(),
     )
