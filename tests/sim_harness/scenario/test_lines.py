@@ -96,6 +96,6 @@ def _paths(table: dict[str, object], above: Path = ()) -> Iterator[Path]:
 
 
 def test_a_backslash_escapes_in_basic_strings_alone() -> None:
-    text = "path = 'c:\\'\nsaid = \"a \\\" = [\"\nlast = 1\n"
+    text = 'path = \'c:\\\'\nsaid = "a \\" = ["\nlast = 1\n'
     assert tomllib.loads(text) == {"path": "c:\\", "said": 'a " = [', "last": 1}
     assert [Lines(text).of((key,)) for key in ("path", "said", "last")] == [1, 2, 3]
