@@ -12,7 +12,14 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from sim_harness import exploring
-from sim_harness.exploring import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CanaryName, named
+from sim_harness.exploring import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    CanaryName,
+    Signatures,
+    named,
+)
 
 T = TypeVar("T")
 
@@ -21,13 +28,6 @@ class WorldName(StrEnum):
     """Where a scenario can run."""
 
     VIRTUAL = "virtual"
-
-
-class Signatures(StrEnum):
-    """How virtual nodes sign."""
-
-    FAST = "fast"
-    REAL = "real"
 
 
 app = typer.Typer(
@@ -153,6 +153,9 @@ def run(
     canary: Annotated[
         CanaryName | None, typer.Option(help="Run a build that is broken on purpose.")
     ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="File for every event, in MessagePack, for `diff`.")
+    ] = None,
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
@@ -160,10 +163,16 @@ def run(
 
     try:
         result = run_file(
-            file, seed, real_signatures=signatures is Signatures.REAL, canary=named(canary)
+            file,
+            seed,
+            real_signatures=signatures is Signatures.REAL,
+            canary=named(canary),
+            log=log,
         )
     except ScenarioError as error:
         _refuse(str(error))
+    except OSError as error:
+        exploring.fail(f"cannot write the log: {error}")
     page = None if report is None else _written(lambda: write_report(result, report))
     if json:
         _print_json(result)
@@ -173,46 +182,6 @@ def run(
             print(f"report: {page}")
     if result.verdict == "fail":
         raise typer.Exit(EXIT_FAILED)
-
-
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="A scenario, in TOML; or a seed of the swarm.")],
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the run to repeat; the file's, or 1.")
-    ] = None,
-    until: Annotated[str, typer.Option(help="The moment to stop at, such as 31.2s.")] = "30s",
-    from_: Annotated[str, typer.Option("--from", help="Say nothing before this moment.")] = "0s",
-    node: Annotated[int, typer.Option(min=0, help="Whose steps to tell.")] = 0,
-    signatures: Annotated[
-        Signatures, typer.Option(help="As in the run to repeat.")
-    ] = Signatures.FAST,
-    canary: Annotated[CanaryName | None, typer.Option(help="As in the run to repeat.")] = None,
-) -> None:
-    """Repeat a run up to a moment, and tell what one node saw and did, one line a step."""
-    from sim_harness.scenario.commands import replay_file
-    from sim_harness.scenario.quantities import parse_span
-    from sim_harness.scenario.sections import ScenarioError
-
-    moments = []
-    for text, hint in ((from_, "--from"), (until, "--until")):
-        try:
-            moments.append(parse_span(text))
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint=hint) from None
-    try:
-        replay_file(
-            file,
-            seed,
-            node=node,
-            from_ms=moments[0],
-            until_ms=moments[1],
-            real_signatures=signatures is Signatures.REAL,
-            canary=named(canary),
-            say=print,
-        )
-    except ScenarioError as error:
-        _refuse(str(error))
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -238,6 +207,8 @@ def parse_seconds(text: str) -> float:
     return float(int(number) * factor)
 
 
+app.command()(exploring.replay)
+app.command()(exploring.diff)
 app.command()(exploring.swarm)
 app.command()(exploring.shrink)
 

@@ -1,13 +1,16 @@
-"""The commands that search for failures and explain them: `swarm`, `shrink`, `diff`.
+"""The commands that search for failures and explain them: `replay`, `diff`, `swarm`, `shrink`.
 
 Imports stay light here, so that help is quick; each command brings what it needs.
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from p2p.primitives.units import Millis
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -23,6 +26,29 @@ class CanaryName(StrEnum):
     DOUBLE_SETTLE = "double_settle"
     UNVERIFIED_SYNC = "unverified_sync"
     MINT_ROUNDING = "mint_rounding"
+
+
+class Signatures(StrEnum):
+    """How virtual nodes sign."""
+
+    FAST = "fast"
+    REAL = "real"
+
+
+class Kind(StrEnum):
+    """Messages that a picture can show."""
+
+    PROPOSAL = "proposal"
+    PREVOTE = "prevote"
+    PRECOMMIT = "precommit"
+    BLOCK = "block"
+    SYNC = "sync"
+    AD = "ad"
+    RECEIPT = "receipt"
+    TRANSACTION = "transaction"
+
+
+CONSENSUS: Final = [Kind.PROPOSAL, Kind.PREVOTE, Kind.PRECOMMIT, Kind.BLOCK, Kind.SYNC]
 
 
 def named(canary: CanaryName | None) -> str | None:
@@ -125,6 +151,88 @@ def shrink(
         typer.echo(msgspec.json.encode(answer))
     else:
         typer.echo("\n".join(shown(shrunk, path)))
+
+
+def replay(  # noqa: PLR0913, PLR0917 - options of a command
+    origin: Annotated[
+        Path, typer.Argument(metavar="FILE_OR_SEED", help="A scenario, or a seed of the swarm.")
+    ],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the run to repeat; the file's, or 1.")
+    ] = None,
+    until: Annotated[str, typer.Option(help="The moment to stop at, such as 31.2s.")] = "30s",
+    from_: Annotated[str, typer.Option("--from", help="Say nothing before this moment.")] = "0s",
+    node: Annotated[
+        list[int] | None, typer.Option(help="Whose steps to tell; 0 unless said.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="File for a message sequence picture of these moments.")
+    ] = None,
+    show: Annotated[
+        list[Kind] | None, typer.Option(help="Messages in the picture; consensus unless said.")
+    ] = None,
+    signatures: Annotated[
+        Signatures, typer.Option(help="As in the run to repeat.")
+    ] = Signatures.FAST,
+    canary: Annotated[CanaryName | None, typer.Option(help="As in the run to repeat.")] = None,
+) -> None:
+    """Repeat a run up to a moment, and tell what a node saw and did, one line a step."""
+    from sim_harness.explain.replay import Window
+    from sim_harness.explain.replay import replay as tell
+    from sim_harness.scenario.commands import load
+    from sim_harness.scenario.run import Run
+    from sim_harness.scenario.sections import ScenarioError
+
+    window = Window(moment(until, "--until"), moment(from_, "--from"), tuple(node or [0]))
+    kinds = [kind.value for kind in show or CONSENSUS]
+    real = signatures is Signatures.REAL
+    try:
+        scenario, seed = load(origin, seed)
+        run = Run(scenario, seed, real_signatures=real, file=str(origin), canary=named(canary))
+        tell(run, window, typer.echo, svg=svg, kinds=kinds)
+    except ScenarioError as error:
+        refuse(str(error))
+    except OSError as error:
+        fail(f"cannot write the picture: {error}")
+
+
+def diff(
+    one: Annotated[
+        str, typer.Argument(metavar="RUN_A", help="A file, FILE@SEED, a seed, or a .log.")
+    ],
+    other: Annotated[str, typer.Argument(metavar="RUN_B", help="The run to compare it with.")],
+    canary: Annotated[
+        CanaryName | None, typer.Option(help="Run B on a build that is broken on purpose.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Find the first event at which two runs part; exit code 1 when they do."""
+    import msgspec
+
+    from sim_harness.explain.log import LogError
+    from sim_harness.explain.parting import Source, part, shown
+    from sim_harness.scenario.sections import ScenarioError
+
+    try:
+        parting = part(Source(one), Source(other, named(canary)))
+    except (ScenarioError, LogError) as error:
+        refuse(str(error))
+    if json:
+        typer.echo(msgspec.json.encode(parting))
+    else:
+        typer.echo("\n".join(shown(parting)))
+    if not parting.is_same:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def moment(text: str, option: str) -> "Millis":
+    """A time of an option; else bad usage."""
+    from sim_harness.scenario.quantities import parse_span
+
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def fail(sentence: str) -> NoReturn:

@@ -1,6 +1,5 @@
-"""What `sim-harness run` and `sim-harness replay` do, once their words are understood."""
+"""What `sim-harness run` does, once its words are understood."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +10,6 @@ from sim_harness.scenario.reading import read_scenario
 from sim_harness.scenario.results import Result
 from sim_harness.scenario.run import Run
 from sim_harness.scenario.schema import Scenario
-from sim_harness.scenario.sections import ScenarioError
-from sim_harness.scenario.trace import Trace
-
-Say = Callable[[str], None]
 
 WIDTH: Final = 26
 SEED: Final = 1
@@ -22,12 +17,23 @@ SEED: Final = 1
 
 
 def run_file(
-    file: Path, seed: int | None, *, real_signatures: bool, canary: str | None = None
+    file: Path,
+    seed: int | None,
+    *,
+    real_signatures: bool,
+    canary: str | None = None,
+    log: Path | None = None,
 ) -> Result:
-    """Run a scenario file to its end. Raises ScenarioError."""
+    """Run a scenario file to its end; `log` gets every event. Raises ScenarioError, OSError."""
     scenario, seed = load(file, seed)
     run = Run(scenario, seed, real_signatures=real_signatures, file=str(file), canary=canary)
-    run.finish()
+    if log is None:
+        run.finish()
+    else:
+        from sim_harness.explain.log import logged
+
+        with logged(run, log):
+            run.finish()
     return run.result()
 
 
@@ -81,30 +87,3 @@ def summary(result: Result) -> list[str]:
         )
         lines.append(f"  seen {cover.text:{WIDTH}} {when}")
     return lines
-
-
-def replay_file(
-    file: Path,
-    seed: int | None,
-    *,
-    node: int,
-    from_ms: int,
-    until_ms: int,
-    real_signatures: bool,
-    canary: str | None = None,
-    say: Say,
-) -> None:
-    """Run a file again up to a moment, and tell what one node saw. Raises ScenarioError."""
-    scenario, seed = load(file, seed)
-    run = Run(scenario, seed, real_signatures=real_signatures, file=str(file), canary=canary)
-    if not 0 <= node < len(run.world.nodes):
-        raise ScenarioError(f"there is no node {node}; the last one is {len(run.world.nodes) - 1}")
-    start_ms = run.world.now_ms
-
-    def heard(line: str) -> None:
-        if run.world.now_ms - start_ms >= from_ms:
-            say(line)
-
-    Trace(run.world, run.world.nodes[node], heard)
-    run.run_until_ms(until_ms)
-    say(f"t={until_ms / 1000:.3f}s digest {run.world.digest}")

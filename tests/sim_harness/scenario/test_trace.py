@@ -1,12 +1,6 @@
 """A replay tells what one node saw, and changes nothing."""
 
-from pathlib import Path
-
-import pytest
-
-from sim_harness.scenario.commands import replay_file
 from sim_harness.scenario.run import Run
-from sim_harness.scenario.sections import ScenarioError
 from sim_harness.scenario.trace import Trace
 from tests.sim_harness.scenario.worlds import small
 
@@ -53,16 +47,3 @@ def test_watching_changes_nothing() -> None:
 
 def test_the_same_seed_tells_the_same_story() -> None:
     assert told(2, 9_000) == told(2, 9_000)
-
-
-def test_a_replay_ends_with_the_digest_of_that_moment(tmp_path: Path) -> None:
-    path = tmp_path / "story.toml"
-    path.write_text('name = "x"\n[network]\nnodes = 4\n')
-    said: list[str] = []
-    replay_file(
-        path, 3, node=1, from_ms=2_000, until_ms=5_000, real_signatures=False, say=said.append
-    )
-    assert said[-1].startswith("t=5.000s digest ")
-    assert all(float(line[2 : line.index("s ")]) >= 2 for line in said)
-    with pytest.raises(ScenarioError, match="there is no node 4; the last one is 3"):
-        replay_file(path, 3, node=4, from_ms=0, until_ms=1, real_signatures=False, say=said.append)
