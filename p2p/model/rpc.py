@@ -169,11 +169,32 @@ def encode_rpc(rpc: Rpc) -> bytes:
 
 def rpc_size(rpc: Rpc) -> int:
     """Length of `encode_rpc(rpc)`, without copying its messages: what a link has to carry."""
-    size = sum([message.size for message in rpc.publish])
+    size = sum([message.size for message in rpc.publish]) if rpc.publish else 0
     for subscription in rpc.subscriptions:
         size += len(_encode_subscription(subscription))
-    control = len(_encode_control(rpc))
-    return size + (control and 1 + varint_size(control) + control)
+    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune):
+        return size
+    return size + _field_size(_control_size(rpc))
+
+
+def _control_size(rpc: Rpc) -> int:
+    size = _field_size(_ids_size(rpc.iwant)) if rpc.iwant else 0
+    for ihave in rpc.ihave:
+        size += _field_size(_field_size(len(ihave.topic.encode())) + _ids_size(ihave.ids))
+    for topic in rpc.graft:
+        size += _field_size(_field_size(len(topic.encode())))
+    for prune in rpc.prune:
+        size += _field_size(len(_encode_prune(prune)))
+    return size
+
+
+def _ids_size(ids: tuple[MessageId, ...]) -> int:
+    return sum([_field_size(len(one)) for one in ids])
+
+
+def _field_size(length: int) -> int:
+    """Length of a field of so many bytes, whose number is below 16."""
+    return 2 + length if length < 128 else 1 + varint_size(length) + length
 
 
 def _encode_subscription(subscription: Subscription) -> bytes:

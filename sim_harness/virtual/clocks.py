@@ -35,7 +35,9 @@ class SkewedClock:
 
     def now_ms(self) -> Millis:
         """The node's time."""
-        return self._heap.now_ms if self._steady is None else self._steady.now_ms()
+        if self._steady is None:
+            return Millis(self._heap.now_us // MICROS_PER_MS)
+        return self._steady.now_ms()
 
     def skew(self, *, offset_us: int, drift_ppm: int) -> None:
         """Set the wall clock apart from the world's by an offset and, from now on, a drift."""

@@ -33,12 +33,9 @@ class Disk:
         """Whether writes fail for want of space: the process must stop with nothing half done."""
         self._heap = heap
         self._draws = draws
-        self._writing: Sequence[Write] | None = None
-
-    @property
-    def is_busy(self) -> bool:
+        self.is_busy = False
         """Whether a batch is under way."""
-        return self._writing is not None
+        self._writing: Sequence[Write] = ()
 
     def dies(self, *, durable: bool) -> bool:
         """Whether the process is to die at this point of the batch under way."""
@@ -54,19 +51,19 @@ class Disk:
 
         `failed` follows instead when the disk refuses, with the reason.
         """
-        assert self._writing is None, "one batch at a time"
+        assert not self.is_busy, "one batch at a time"
         self.batches += 1
         number = self.batches
-        self._writing = writes
+        self.is_busy, self._writing = True, writes
 
         def synced() -> bytes:
-            if self._writing is None or self.batches != number:
+            if not self.is_busy or self.batches != number:
                 return b"lost"
             if self.is_full:
-                self._writing = None
+                self.is_busy = False
                 failed("no space left on the disk")
                 return b"refused"
-            self._writing = None
+            self.is_busy = False
             self.store.commit(writes)
             then()
             return b"%d" % len(writes)
@@ -76,9 +73,9 @@ class Disk:
 
     def crash(self, *, survives: bool | None = None) -> None:
         """The process dies: the batch under way is lost or was written, by lot unless said."""
-        if self._writing is None:
+        if not self.is_busy:
             return
-        writes, self._writing = self._writing, None
+        writes, self.is_busy = self._writing, False
         drawn = self._draws.random() < 0.5
         if drawn if survives is None else survives:
             self.store.commit(writes)

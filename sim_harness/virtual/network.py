@@ -1,7 +1,7 @@
 """Dials, hang-ups and the news of them: the transport of every virtual node.
 
 Of one peer a node hears "connected" and "disconnected" in turn, as the live transport promises,
-although the news of an end travels more slowly than a new dial may: `_told` is what each end
+although the news of an end travels more slowly than a new dial may: a node's `connected` is what it
 believes, and a new connection ends the belief in an old one first.
 """
 
@@ -38,13 +38,13 @@ class Network:
     def __init__(self, world: "World", links: Links) -> None:
         self._world = world
         self._links = links
-        self._told: dict[tuple[int, int], Connection] = {}
-        """The connection that a node believes to have to another."""
         self.strangers: dict[PeerId, Stranger] = {}
 
     def connection(self, here: int, there: int) -> Connection | None:
         """What a node takes for its connection to another; it may have ended unnoticed."""
-        return self._told.get((here, there))
+        nodes = self._world.nodes
+        believed = nodes[here].connected.get(nodes[there].key.peer)
+        return None if believed is None else believed[1]
 
     # ---- dials -------------------------------------------------------------------------------
 
@@ -82,10 +82,10 @@ class Network:
     def _tell_up(
         self, here: "VirtualNode", there: "VirtualNode", connection: Connection, *, outbound: bool
     ) -> None:
-        old = self._told.get((here.index, there.index))
+        old = self.connection(here.index, there.index)
         if old is not None:
             self._tell_down(here, there, old, "replaced by a new connection")
-        self._told[here.index, there.index] = connection
+        here.connected[there.key.peer] = there, connection
         address = self._world.address_of(there.index)
         here.feed(PeerConnected(there.key.peer, outbound=outbound, address=address))
 
@@ -132,15 +132,14 @@ class Network:
     def _tell_down(
         self, here: "VirtualNode", there: "VirtualNode", connection: Connection, reason: str
     ) -> None:
-        if self._told.get((here.index, there.index)) is connection:
-            del self._told[here.index, there.index]
+        if self.connection(here.index, there.index) is connection:
+            del here.connected[there.key.peer]
             here.lost(there.key.peer, reason)
 
     def crashed(self, node: "VirtualNode") -> None:
         """A process is gone: its kernel resets what it had."""
         self._links.forget_uplink(node.index)
-        for other in self._world.nodes:
-            self._told.pop((node.index, other.index), None)
+        node.connected.clear()
         for connection in self._links.of(node.index):
             self._links.disconnect(connection)
             other_index = connection.other(node.index)

@@ -69,6 +69,8 @@ class VirtualNode:
         self.lives: list[tuple[Millis, Millis | None]] = []
         """From when to when its processes ran; None: it runs."""
         self.is_paused = False
+        self.connected: dict[PeerId, tuple[VirtualNode, Connection]] = {}
+        """Whom it believes to be connected to, and by what; the network's word."""
         self.replica: Replica | None = None
         self.incarnation = 0
         """Starts and crashes so far: names the process, for news that comes late."""
@@ -199,27 +201,30 @@ class VirtualNode:
         if self._is_draining:
             return  # An effect caused this input: its turn comes after the effects beside it.
         self._is_draining = True
+        inbox, disk = self._inbox, self.disk
         try:
-            if rest is not None:
+            if rest:
                 self._carry_out(rest)
-            while self._inbox and not self.disk.is_busy:
-                self._carry_out(self._decide(self._inbox.popleft()))
+            while inbox and not disk.is_busy:
+                item = inbox.popleft()
+                effects = self._step(item)
+                if self.behaviour is not None:
+                    effects = self.behaviour(self, item, effects)
+                if effects:
+                    self._carry_out(effects)
         finally:
             self._is_draining = False
 
-    def _decide(self, item: ReplicaInput) -> list[ReplicaEffect]:
-        effects = self._step(item)
-        return effects if self.behaviour is None else self.behaviour(self, item, effects)
-
     def _carry_out(self, effects: list[ReplicaEffect]) -> None:
-        if not effects:
-            return
         incarnation = self.incarnation
         for place, effect in enumerate(effects):
-            if isinstance(effect, Persist):
+            if isinstance(effect, SendRpc):
+                self._send_rpc(effect)
+            elif isinstance(effect, Persist):
                 self._persist(effect.writes, effects[place + 1 :])
                 return
-            self._order(effect)
+            else:
+                self._order(effect)
             if self.incarnation != incarnation:
                 return
 
@@ -242,8 +247,6 @@ class VirtualNode:
 
     def _order(self, effect: ReplicaEffect) -> None:
         match effect:
-            case SendRpc():
-                self._send_rpc(effect)
             case SetTimer():
                 self._set_timer(effect)
             case CancelTimer():
@@ -267,7 +270,7 @@ class VirtualNode:
             case Notify():
                 self.events.append((self.world.now_ms, effect.event))
                 self.world.heard(self, effect.event)
-            case Persist() | Verify():
+            case SendRpc() | Persist() | Verify():
                 raise AssertionError("carried out before")
             case _:
                 assert_never(effect)
@@ -296,9 +299,10 @@ class VirtualNode:
             stranger = world.network.strangers.get(peer)
             if stranger is not None:
                 stranger.heard(self, effect.rpc)
-        target, connection = self._towards(peer)
-        if target is None or connection is None:
+        believed = self.connected.get(peer)
+        if believed is None:
             return
+        target, connection = believed
         rpc = world.on_the_wire(self, target, effect.rpc)
         size = rpc_size(rpc)
         if world.tap is not None:
@@ -307,28 +311,22 @@ class VirtualNode:
 
         def deliver() -> What:
             target.feed(RpcReceived(self.key.peer, rpc))
-            return self.index, target.index, size, *[message.id for message in rpc.publish]
+            names = [message.id for message in rpc.publish] if rpc.publish else ()
+            return self.index, target.index, size, *names
 
         def sent() -> What:
             # The news belongs to the connection: the next one begins with nothing in flight.
-            alive = self.incarnation == incarnation
-            if alive and world.network.connection(self.index, target.index) is connection:
+            if self.incarnation == incarnation and self.connected.get(peer) is believed:
                 self.feed(RpcSent(peer))
             return (self.index,)
 
         if world.links.send(connection, self.index, size, "rpc", deliver, sent):
             self._inbox.append(RpcSent(peer))
 
-    def _towards(self, peer: PeerId) -> "tuple[VirtualNode | None, Connection | None]":
-        target = self.world.by_peer.get(peer)
-        if target is None:
-            return None, None
-        return target, self.world.network.connection(self.index, target.index)
-
     # ---- requests ----------------------------------------------------------------------------
 
     def _send_request(self, effect: SendRequest) -> None:
-        target, connection = self._towards(effect.peer)
+        believed = self.connected.get(effect.peer)
         incarnation = self.incarnation
         self._open_requests[effect.request_id] = effect.peer
 
@@ -338,9 +336,10 @@ class VirtualNode:
             return b"%d" % self.index
 
         self.world.heap.after(effect.deadline_ms * MICROS_PER_MS, "deadline", fail)
-        if target is None or connection is None:
+        if believed is None:
             self.world.heap.after(0, "unreachable", fail)
             return
+        target, connection = believed
 
         def deliver() -> bytes:
             target.receive_request(self, connection, effect)

@@ -295,7 +295,7 @@ class World:
 
     def on_the_wire(self, source: VirtualNode, target: VirtualNode, rpc: Rpc) -> Rpc:
         """What an RPC that leaves a node arrives as."""
-        if self.is_honest(source):
+        if rpc.publish and self.is_honest(source):
             self.book.note_rpc(rpc)
         return rpc if self.tamper is None else self.tamper(source, target, rpc)
 

@@ -7,6 +7,7 @@ them (IHAVE) and ask (IWANT).
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from p2p.model.rpc import Message, MessageId
 from p2p.primitives.units import PeerId
@@ -30,6 +31,10 @@ class SeenIds:
 
     def __len__(self) -> int:
         return len(self._until_ms)
+
+    def lacks(self, ids: Iterable[MessageId]) -> list[MessageId]:
+        """Those of the ids that are not here."""
+        return [message_id for message_id in ids if message_id not in self._until_ms]
 
     def add(self, message_id: MessageId, now_ms: int) -> None:
         """Remember an id that was not there."""

@@ -64,14 +64,13 @@ class LazyGossip:
         room = self._parameters.ihave_ids_max - neighbour.ids_asked
         if room <= 0:
             return
-        wanted = {
-            message_id: None
-            for ihave in ihaves
-            if ihave.topic in mesh
-            for message_id in ihave.ids
-            if message_id not in self._seen and self._may_ask(message_id)
-        }
-        self._counters.ihave_received += sum(len(ihave.ids) for ihave in ihaves)
+        wanted: dict[MessageId, None] = {}
+        for ihave in ihaves:
+            self._counters.ihave_received += len(ihave.ids)
+            if ihave.topic in mesh:
+                for message_id in self._seen.lacks(ihave.ids):
+                    if self._may_ask(message_id):
+                        wanted[message_id] = None
         if not wanted:
             return
         # Drawn when there are too many, so that one peer does not choose what we never see.

@@ -240,17 +240,20 @@ class Gossip:
             self._note_subscriptions(neighbour, rpc.subscriptions, faults)
         for message in rpc.publish:
             self._receive_message(neighbour, message, now_ms, faults, effects)
-        effects += [Penalize(neighbour.peer, reason, detail) for reason, detail in faults.items()]
+        if faults:
+            effects += [Penalize(neighbour.peer, *fault) for fault in faults.items()]
         if score >= self.parameters.gossip_threshold:
             if rpc.ihave:
                 self._lazy.offered(neighbour, rpc.ihave, self._mesh)
             if rpc.iwant:
                 self._lazy.wanted(neighbour, rpc.iwant, effects)
         # One entry a topic counts, however often it is repeated.
-        for topic in dict.fromkeys(rpc.graft):
-            self._mesh.grafted(topic, neighbour, now_ms, effects)
-        for prune in {prune.topic: prune for prune in rpc.prune}.values():
-            self._mesh.pruned(prune, neighbour, now_ms, effects)
+        if rpc.graft:
+            for topic in dict.fromkeys(rpc.graft):
+                self._mesh.grafted(topic, neighbour, now_ms, effects)
+        if rpc.prune:
+            for prune in {prune.topic: prune for prune in rpc.prune}.values():
+                self._mesh.pruned(prune, neighbour, now_ms, effects)
 
     def _note_subscriptions(
         self,

@@ -25,6 +25,8 @@ from p2p.primitives.units import PeerId
 from p2p.protocol.gossip.parameters import GossipParameters, Priority
 
 T = TypeVar("T")
+Entries = list[tuple[str, T]]
+"""What waits, by topic."""
 
 _ENTRY_BYTES: Final = 24
 """At least the keys, lengths and numbers of one control entry beside its topic, ids and peers."""
@@ -167,9 +169,11 @@ class Outbox:
 
     def take(self) -> Rpc | None:
         """The next RPC: control first, then messages by class; None when nothing waits."""
-        has_control = bool(self._subscriptions or self._links or self._ihave or self._iwant)
+        has_control = self._ihave or self._iwant or self._links or self._subscriptions
         if not has_control and not self._count:
             return None
+        if not has_control and self._overdue is None:
+            return Rpc((), self._take_only() if self._count == 1 else self._take_messages(0))
         overdue = self._take_overdue() if self._overdue is not None else ()
         if overdue and overdue[0].size > self._parameters.rpc_bytes_max:
             return Rpc(publish=overdue)
@@ -178,7 +182,7 @@ class Outbox:
             return Rpc((), overdue + self._take_messages(used))
         control, control_bytes = self._take_control(self._parameters.rpc_bytes_max - used)
         messages = overdue + self._take_messages(used + control_bytes)
-        return msgspec.structs.replace(control, publish=messages)
+        return msgspec.structs.replace(control, publish=messages) if messages else control
 
     def _take_overdue(self) -> tuple[Message, ...]:
         """The message that did not fit last time goes first, lest smaller ones always pass it."""
@@ -188,6 +192,12 @@ class Outbox:
         message = next(iter(self._queues[priority].values()))
         self._pop(priority, message.id)
         return (message,)
+
+    def _take_only(self) -> tuple[Message, ...]:
+        """The usual case: one message waits, and leaves alone, however large it is."""
+        queue = next(queue for queue in self._queues if queue)
+        self._count = self._bytes = 0
+        return (queue.popitem()[1],)
 
     def _take_messages(self, used: int) -> tuple[Message, ...]:
         if not self._count:
@@ -212,18 +222,27 @@ class Outbox:
     def _take_control(self, room: int) -> tuple[Rpc, int]:
         """As many control entries as there is room for, and what they take; the rest waits on."""
         left = room - _CONTROL_BYTES
-        subscriptions, left = _take_fitting(self._subscriptions, _subscription_bytes, left)
-        links, left = _take_fitting(self._links, _link_bytes, left)
-        iwant, left = _take_ids(self._iwant, left)
+        subscriptions: Entries[bool] = []
+        links: Entries[Prune | None] = []
+        iwant: list[MessageId] = []
+        if self._subscriptions:
+            subscriptions, left = _take_fitting(self._subscriptions, _subscription_bytes, left)
+        if self._links:
+            links, left = _take_fitting(self._links, _link_bytes, left)
+        if self._iwant:
+            iwant, left = _take_ids(self._iwant, left)
         ihave: list[IHave] = []
         for topic in list(self._ihave):
             ids = self._ihave.pop(topic)
-            fitting = max(0, (left - len(topic.encode()) - _ENTRY_BYTES) // _ID_BYTES)
+            topic_bytes = len(topic.encode())
+            fitting = max(0, (left - topic_bytes - _ENTRY_BYTES) // _ID_BYTES)
             if fitting:
                 ihave.append(IHave(topic, ids[:fitting]))
-                left -= len(topic.encode()) + _ENTRY_BYTES + _ID_BYTES * len(ihave[-1].ids)
-            if ids[fitting:]:
+                left -= topic_bytes + _ENTRY_BYTES + _ID_BYTES * len(ihave[-1].ids)
+            if len(ids) > fitting:
                 self._ihave[topic] = ids[fitting:]
+        if not (subscriptions or links):
+            return Rpc(ihave=tuple(ihave), iwant=tuple(iwant)), room - left
         rpc = Rpc(
             subscriptions=tuple(Subscription(wanted, topic) for topic, wanted in subscriptions),
             ihave=tuple(ihave),
@@ -246,9 +265,9 @@ def _link_bytes(topic: str, prune: Prune | None) -> int:
 
 def _take_fitting(
     entries: dict[str, T], size_of: Callable[[str, T], int], left: int
-) -> tuple[list[tuple[str, T]], int]:
+) -> tuple[Entries[T], int]:
     """The oldest entries that fit into what is left, removed, and what is left then."""
-    taken: list[tuple[str, T]] = []
+    taken: Entries[T] = []
     for topic, entry in entries.items():
         size = size_of(topic, entry)
         if size > left:
