@@ -15,6 +15,7 @@ from p2p.primitives.units import Millis
 from sim_harness.adversaries.table import ADVERSARIES
 from sim_harness.scenario import schema
 from sim_harness.scenario.schema import AdversarySpec, Expect, Fault, Load, Network, Scenario
+from sim_harness.swarm import ambush
 from sim_harness.swarm.words import WORDS
 from sim_harness.virtual.regions import REGIONS
 from sim_harness.virtual.spans import millis, seconds
@@ -28,10 +29,12 @@ LARGE_OTHERS: Final = (16, 28)
 FAULTS_MAX: Final = 12
 DURATIONS: Final = (12, 16, 20, 30, 45)
 """Seconds of faults. Mistakes need an unlucky moment more often than a long time."""
+AMBUSHES: Final = 0.35
+"""How many scenarios are made for consensus alone."""
 RECOVERY: Final = seconds(120)
 """Rounds that grew long under faults, a clock that ran ahead, and liars that go on lying."""
 OPTIONS: Final[dict[str, tuple[tuple[tuple[str, int | str | bool | float], ...], ...]]] = {
-    "equivocator": ((), (("nils", False),), (("proposals", False),)),
+    "equivocator": ((), (("nils", False),), (("proposals", False),), (("shuffled", True),)),
     "withholder": ((), (("few", 2),), (("ballots", 1), ("blocks", True), ("few", 2))),
     "amnesiac": ((), (("valid_value", False),)),
     "flooder": ((), (("burst", 2),)),
@@ -43,6 +46,8 @@ OPTIONS: Final[dict[str, tuple[tuple[tuple[str, int | str | bool | float], ...],
 def draw_scenario(seed: int) -> Scenario:
     """The scenario of a seed; equal seeds, equal scenarios, in any process."""
     draws = Random(f"swarm {seed}")
+    if draws.random() < AMBUSHES:
+        return _ambush(draws, seed)
     validators = draws.choice(VALIDATORS)
     if draws.random() < LARGE:
         others = draws.randint(*LARGE_OTHERS)
@@ -61,6 +66,23 @@ def draw_scenario(seed: int) -> Scenario:
         parameters=parameters,
         load=load,
         faults=_faults(draws, network, load, duration, voting_liars(liars, others)),
+        adversaries=liars,
+        expect=Expect(heights=2, recovers_within=RECOVERY),
+    )
+
+
+def _ambush(draws: Random, seed: int) -> Scenario:
+    network = ambush.network(draws)
+    liars = ambush.liars(draws, network.validators)
+    lying = voting_liars(liars, network.nodes - network.validators)
+    return Scenario(
+        name=f"swarm {seed}",
+        about="Drawn from a seed, as an ambush for consensus.",
+        duration=ambush.DURATION,
+        network=network,
+        parameters=ambush.parameters(draws),
+        load=ambush.load(draws),
+        faults=ambush.faults(draws, network, lying),
         adversaries=liars,
         expect=Expect(heights=2, recovers_within=RECOVERY),
     )
