@@ -314,6 +314,8 @@ class Chain:
         yield from self._consensus(built, now_ms)
 
     def _propose(self, proposal: Proposal) -> Iterator[ChainEffect]:
+        if not self.is_open:
+            return  # a journal led to the decision, and what we said before the crash comes after
         candidate = self._candidates.get(proposal.header_digest)
         assert candidate is not None, "we propose only blocks that we hold"
         yield Publish(Topic.VOTES, ProposedBlock(proposal, candidate.block))
