@@ -67,17 +67,26 @@ class EventHeap:
         """Plan an event some time from now."""
         self.at(self.now_us + delay_us, kind, act)
 
+    def step_until(self, until_us: int) -> bool:
+        """Let the next event happen, if there is one up to a moment; whether there was."""
+        if not self._heap or self._heap[0][0] > until_us:
+            return False
+        self.step()
+        return True
+
     def step(self) -> None:
         """Let the next event happen. Raises IndexError when there is none."""
-        self.now_us, _, kind, act = heapq.heappop(self._heap)
+        now_us, _, kind, act = heapq.heappop(self._heap)
+        self.now_us = now_us
         what = act()
-        self._trail.append((self.now_us, kind, what))
+        trail = self._trail
+        trail.append((now_us, kind, what))
         self.events += 1
         if self.watch is not None:
-            self.watch(self.now_us, kind, what)
-        if len(self._trail) >= TRAIL_MAX:
-            self._digest.update(_bytes_of(self._trail))
-            self._trail.clear()
+            self.watch(now_us, kind, what)
+        if len(trail) >= TRAIL_MAX:
+            self._digest.update(_bytes_of(trail))
+            trail.clear()
 
 
 def _bytes_of(trail: list[tuple[int, str, What]]) -> bytes:

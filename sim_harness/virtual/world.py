@@ -31,6 +31,7 @@ from p2p.primitives.units import AccountId, Amount, Digest, Height, Millis, Peer
 from p2p.protocol.interface import Committed, Event, InvariantViolated, Saved
 from p2p.protocol.replica import NodeParameters, Replica
 from sim_harness.virtual.checkers import SAFETY, Audit, Checker
+from sim_harness.virtual.collecting import collected_rarely
 from sim_harness.virtual.conditions import Condition
 from sim_harness.virtual.cuts import Cut, Direction
 from sim_harness.virtual.heap import MICROS_PER_MS, EventHeap
@@ -241,34 +242,37 @@ class World:
 
     def run_for(self, span: Millis) -> None:
         """Let virtual time pass. Raises SafetyViolated."""
-        until_us = self.heap.now_us + span * MICROS_PER_MS
-        while (next_us := self.heap.next_us) is not None and next_us <= until_us:
-            self._one()
-        self.heap.now_us = until_us
+        heap = self.heap
+        until_us = heap.now_us + span * MICROS_PER_MS
+        with collected_rarely():
+            while heap.step_until(until_us):
+                if self.violations or self.book.conflicts:
+                    self._refuse([*self.violations, *self.book.conflicts])
+        heap.now_us = until_us
 
     def run_until(self, condition: Condition, *, within: Millis = WITHIN_DEFAULT) -> Millis:
         """Run until a condition holds; the time that it took. Raises Expired, SafetyViolated."""
         start_us = self.heap.now_us
         until_us = start_us + within * MICROS_PER_MS
         look_us = start_us
+        heap, is_over = self.heap, False
         self._news = True
-        while True:
-            next_us = self.heap.next_us
-            is_over = next_us is None or next_us > until_us
-            if self._news or is_over or self.heap.now_us >= look_us:
-                self._news, look_us = False, self.heap.now_us + LOOK_US
-                if condition(self):
-                    return Millis((self.heap.now_us - start_us) // MICROS_PER_MS)
-            if is_over:
-                self.heap.now_us = until_us
-                heights = [node.height for node in self.nodes]
-                raise Expired(f"not within {within} ms; heights {heights}, seed {self.seed}")
-            self._one()
-
-    def _one(self) -> None:
-        self.heap.step()
-        if self.violations or self.book.conflicts:
-            self._refuse([*self.violations, *self.book.conflicts])
+        with collected_rarely():
+            while True:
+                if self._news or heap.now_us >= look_us:
+                    self._news, look_us = False, heap.now_us + LOOK_US
+                    if condition(self):
+                        break
+                if not heap.step_until(until_us):
+                    is_over = not condition(self)
+                    break
+                if self.violations or self.book.conflicts:
+                    self._refuse([*self.violations, *self.book.conflicts])
+        if not is_over:
+            return Millis((heap.now_us - start_us) // MICROS_PER_MS)
+        heap.now_us = until_us
+        heights = [node.height for node in self.nodes]
+        raise Expired(f"not within {within} ms; heights {heights}, seed {self.seed}")
 
     def heard(self, node: VirtualNode, event: Event) -> None:
         """A node notifies: check agreement at once."""

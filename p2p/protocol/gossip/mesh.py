@@ -62,6 +62,8 @@ class Backoffs:
 
     def expire(self, before_ms: int) -> None:
         """Forget what ended."""
+        if not self._until_ms:
+            return
         for topic, peers in list(self._until_ms.items()):
             for peer in [peer for peer, until_ms in peers.items() if until_ms <= before_ms]:
                 del peers[peer]
@@ -236,10 +238,10 @@ class Mesh:
 
     def _maintain_links(self, topic: str, links: dict[PeerId, Neighbour], now_ms: int) -> None:
         parameters = self._parameters
-        for neighbour in list(links.values()):
+        score = self._neighbours.score
+        for neighbour in [one for peer, one in links.items() if score(peer) < 0]:
             # gossipsub v1.1: heartbeat maintenance: nobody below 0 stays
-            if self._neighbours.score(neighbour.peer) < 0:
-                self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms)
+            self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms)
         # gossipsub v1.0: mesh maintenance
         if len(links) < parameters.degree_low:
             self._graft_some(topic, parameters.degree - len(links), now_ms)
@@ -249,8 +251,9 @@ class Mesh:
                 self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms, suggest=True)
         if len(links) >= parameters.degree_low:
             # gossipsub v1.1: outbound mesh quotas
-            outbound = sum(neighbour.outbound for neighbour in links.values())
-            self._graft_some(topic, parameters.degree_out - outbound, now_ms, outbound=True)
+            missing = parameters.degree_out - sum([one.outbound for one in links.values()])
+            if missing > 0:
+                self._graft_some(topic, missing, now_ms, outbound=True)
 
     def _choose_survivors(self, links: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
         """D peers of a mesh that is too large: the best D_score, drawn ones, D_out outbound."""

@@ -49,12 +49,23 @@ class Neighbour:
 class Neighbours:
     """Connected peers by id and by topic, in the order in which they came."""
 
-    __slots__ = ("_by_topic", "_connected", "_draws", "_parameters", "dropped", "score", "waiting")
+    __slots__ = (
+        "_by_topic",
+        "_connected",
+        "_draws",
+        "_parameters",
+        "dropped",
+        "get",
+        "score",
+        "waiting",
+    )
 
     def __init__(self, parameters: GossipParameters, draws: Draws, score: Score) -> None:
         self._parameters = parameters
         self._draws = draws
         self._connected: dict[PeerId, Neighbour] = {}
+        self.get: Final[Callable[[PeerId], Neighbour | None]] = self._connected.get
+        """A connected peer, or None."""
         self._by_topic: dict[str, dict[PeerId, Neighbour]] = {}
         self.score = score
         self.waiting: dict[PeerId, Outbox] = {}
@@ -64,10 +75,6 @@ class Neighbours:
 
     def __len__(self) -> int:
         return len(self._connected)
-
-    def get(self, peer: PeerId) -> Neighbour | None:
-        """A connected peer, or None."""
-        return self._connected.get(peer)
 
     def all(self) -> Iterable[Neighbour]:
         """Every connected peer."""

@@ -195,9 +195,11 @@ class Outbox:
 
     def _take_only(self) -> tuple[Message, ...]:
         """The usual case: one message waits, and leaves alone, however large it is."""
-        queue = next(queue for queue in self._queues if queue)
         self._count = self._bytes = 0
-        return (queue.popitem()[1],)
+        for queue in self._queues:
+            if queue:
+                return (queue.popitem()[1],)
+        return ()
 
     def _take_messages(self, used: int) -> tuple[Message, ...]:
         if not self._count:

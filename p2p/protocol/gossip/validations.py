@@ -73,6 +73,8 @@ class Validations:
 
     def expire(self, now_ms: int) -> int:
         """Give up what has been away for too long; how many."""
+        if not self._pending:
+            return 0
         before_ms = now_ms - self._parameters.validation_timeout_ms
         late = [
             message_id
