@@ -143,6 +143,7 @@ def test_a_closed_stream_is_of_no_more_use_to_its_owner() -> None:
             async def receive() -> None:
                 with pytest.raises(trio.ClosedResourceError):
                     await line.near.receive_some()
+                assert line.ms == 0, "at once, not when the last bytes have arrived"
 
             nursery.start_soon(receive)
             await trio.testing.wait_all_tasks_blocked()
