@@ -1,0 +1,37 @@
+"""The examples of docs/virtual-world.md do what they say."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="example")
+
+
+def test_a_latency_model_of_ones_own_slows_rounds_down() -> None:
+    run = example("latency")["run"]
+    assert run(1, 0) + 5_000 < run(1, 7) < 60_000
+
+
+def test_a_checker_of_ones_own_finds_what_it_is_for() -> None:
+    run = example("checker")["run"]
+    assert run(1, crash=False) == []
+    assert run(1, crash=True)[0] == "node 0: [0, 2, 2, 4] blocks by proposer"
+
+
+def test_a_machine_of_ones_own_runs_on_every_node() -> None:
+    run = example("machine")["run"]
+    assert run(1, offers=True) < run(1, offers=False)
+
+
+@pytest.mark.parametrize("name", ["latency", "checker", "machine"])
+def test_it_says_what_it_found(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = example(name)
+    found["main"].__globals__["run"] = lambda *numbers, **words: 7
+    found["main"]()
+    assert "7" in capsys.readouterr().out
