@@ -2,11 +2,13 @@
 
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import trio
+from libp2p.io.exceptions import ConnectionClosedError
 
 from p2p.model.requests import PEERS_PROTOCOL, SYNC_PROTOCOL
 from p2p.node.home import Home
@@ -109,11 +111,13 @@ async def test_a_node_under_attack_on_every_layer_goes_on_serving(tmp_path: Path
             memory_before = psutil.Process(pid).memory_info().rss
             await attack_socket(victim, draws)
             for name in ("eve", "mallory"):
-                async with attacking(victim, name) as attacker:
-                    await attack_streams(attacker, draws)
-                    await trio.lowlevel.checkpoint()
-            async with attacking(victim, "oscar") as attacker:
-                await attack_with_oversized_frame(attacker)
+                # The node may hang up on an attacker who is still talking.
+                with suppress(ConnectionClosedError):
+                    async with attacking(victim, name) as attacker:
+                        await attack_streams(attacker, draws)
+            with suppress(ConnectionClosedError):
+                async with attacking(victim, "oscar") as attacker:
+                    await attack_with_oversized_frame(attacker)
             idle = [
                 await trio.open_tcp_stream("127.0.0.1", victim.port)
                 for _ in range(IDLE_CONNECTIONS)
