@@ -15,6 +15,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Final, TypeVar, assert_never
 
+import psutil
 import trio
 
 from p2p.api.client import ApiClient
@@ -31,6 +32,8 @@ from sim_harness.live.zygote import NODE_ENTRY, Child, Zygote, ZygoteError, open
 
 T = TypeVar("T")
 
+PAUSE_S: Final = 5.0
+"""What a stopped process may take to stand still."""
 STARTING_MAX: Final = 4
 """Nodes that start at the same time: more would only take the processor from one another."""
 START_DEADLINE_S: Final = 60.0
@@ -188,8 +191,14 @@ class LiveCluster:
         await self.start(index)
 
     async def pause(self, index: int) -> None:
-        """SIGSTOP: frozen, its connections open."""
-        await self._running(index).signal(SIGSTOP)
+        """SIGSTOP: frozen when this returns, its connections open."""
+        child = self._running(index)
+        await child.signal(SIGSTOP)
+        process = psutil.Process(child.pid)
+        with trio.fail_after(PAUSE_S):
+            # The kernel tells nobody but the parent, and that is the zygote.
+            while process.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110
+                await trio.sleep(0.002)
         self.nodes[index].state = NodeState.PAUSED
 
     async def resume(self, index: int) -> None:

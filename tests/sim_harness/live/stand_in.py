@@ -38,7 +38,9 @@ def run(task: NodeTask) -> None:
     height = int(file.read_text() or "0") if file.exists() else 0
     while True:
         height += 1
-        file.write_text(str(height))
+        fresh = file.with_suffix(".new")
+        fresh.write_text(str(height))
+        fresh.replace(file)  # a reader finds one height or the other, never half of one
         secret = task.options.get("fork", "") + str(height)
         root = hashlib.sha256(secret.encode()).digest()
         task.reporter.tell(CommitNoted(height, root, root, 0, 0))
