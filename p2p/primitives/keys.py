@@ -6,6 +6,7 @@ multihash it is the libp2p peer id, which people see in base58 (`12D3KooW...`).
 Source: libp2p specs, peer-ids/peer-ids.md (identity multihash of the protobuf PublicKey).
 """
 
+from functools import lru_cache
 from typing import Final
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
@@ -22,6 +23,9 @@ _PEER_ID_PREFIX: Final = bytes.fromhex("002408011220")
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_INDEX: Final = {character: index for index, character in enumerate(_BASE58)}
 _PEER_TEXT_MAX: Final = 64
+NAMES_MAX: Final = 16_384
+"""Names that are remembered, 4 MiB: a node asks for those of its neighbours again and again, and
+their base58 takes as long as a small block."""
 
 
 class Key:
@@ -56,6 +60,7 @@ def verify_bytes(account: AccountId, message: bytes, signature: bytes) -> bool:
     return True
 
 
+@lru_cache(NAMES_MAX)
 def peer_id_of(account: AccountId) -> PeerId:
     """The libp2p peer id of an Ed25519 public key."""
     return PeerId(_PEER_ID_PREFIX + account)
@@ -68,6 +73,7 @@ def account_of(peer: PeerId) -> AccountId | None:
     return AccountId(peer[len(_PEER_ID_PREFIX) :])
 
 
+@lru_cache(NAMES_MAX)
 def peer_text(peer: PeerId) -> str:
     """The base58btc text of a peer id, as people and multiaddrs write it."""
     number = int.from_bytes(peer)

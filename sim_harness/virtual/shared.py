@@ -8,11 +8,12 @@ digests with and without are tested.
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from p2p.model.ad import CapacityAd
 from p2p.model.block import Block, CommittedBlock
 from p2p.model.ledger import Executed, Rules, State
 from p2p.model.parameters import Genesis
 from p2p.model.persistence import Write
-from p2p.model.rejection import Rejected
+from p2p.model.rejection import Reason, Rejected
 from p2p.model.topic import GossipValue, Topic
 from p2p.node.verifier import Admits, Verifier
 from p2p.primitives.codec import encode
@@ -23,6 +24,7 @@ from p2p.protocol.invariants import Violation
 from p2p.protocol.replica import Bookkeeper
 
 MESSAGES_BYTES_MAX: Final = 64 * MIB
+ADS_MAX: Final = 16_384
 RESULTS_MAX: Final = 64
 """Blocks whose consequences are kept: nodes are rarely so far apart; others work it out again."""
 
@@ -50,6 +52,8 @@ class SharedVerifier(Verifier):
         super().__init__(chain_id, scheme)
         self._messages: dict[bytes, _Message] = {}
         self._bytes = 0
+        self._ads: dict[bytes, CapacityAd] = {}
+        """Good ads, by signature."""
 
     def message(
         self, topic: Topic, data: bytes, admits: Admits | None = None
@@ -65,6 +69,19 @@ class SharedVerifier(Verifier):
         if known.verdict is None:
             known.verdict = self.judged(value)
         return known.verdict
+
+    def _fault(self, value: GossipValue) -> Reason | None:
+        # Nodes hand one another the same few ads by the thousand.
+        if isinstance(value, CapacityAd):
+            if self._ads.get(value.signature) is value:
+                return None
+            fault = super()._fault(value)
+            if fault is None:
+                if len(self._ads) >= ADS_MAX:
+                    del self._ads[next(iter(self._ads))]
+                self._ads[value.signature] = value
+            return fault
+        return super()._fault(value)
 
     def _remember(self, topic: Topic, data: bytes) -> _Message:
         known = _Message(topic, self.decoded(topic, data))

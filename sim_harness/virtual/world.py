@@ -47,6 +47,9 @@ from sim_harness.virtual.weather import Weather
 
 GENESIS_MS: Final = Millis(1_700_000_000_000)
 SEEDS_COUNT: Final = 3
+"""Peers that a node is configured with."""
+NODES_PER_SEED: Final = 32
+"""A larger world has more seeds: thousands that come at once would find all three crowded."""
 BALANCE: Final = Amount(1_000_000_000)
 BOND: Final = Amount(100_000_000)
 JITTER_US: Final = 2_000
@@ -167,9 +170,11 @@ class World:
 
     def new_replica(self, node: VirtualNode, saved: Saved) -> Replica:
         """A replica for a node that starts."""
-        first = self._keys[:SEEDS_COUNT]
+        count = min(len(self._keys), max(SEEDS_COUNT, len(self._keys) // NODES_PER_SEED))
+        places = [(SEEDS_COUNT * node.index + one) % count for one in range(SEEDS_COUNT)]
         seeds = tuple(
-            PeerRecord(key.account, (self.address_of(index),)) for index, key in enumerate(first)
+            PeerRecord(self._keys[place].account, (self.address_of(place),))
+            for place in sorted({*places})
         )
         make = self.makers.get(node.index)
         if make is None:

@@ -129,8 +129,7 @@ class Registry:
     def page(self, after: bytes, count: int) -> tuple[CapacityAd, ...]:
         """The answer to a neighbour's `AskAds`: ads of providers above `after`, upwards."""
         count = min(count, self._parameters.page_max)
-        above = [ad.value for ad in self._table.ads() if ad.value.provider > after]
-        return tuple(above[:count])
+        return tuple([ad.value for ad in self._table.above(after, count)])
 
     # ---- the step ---------------------------------------------------------------------------
 
@@ -179,7 +178,8 @@ class Registry:
         if entry is None:
             return self._admit(ad, now_ms)
         known = entry.ad.value
-        if value.seq < known.seq or (value.seq == known.seq and value.body() == known.body()):
+        is_known = value is known or (value.seq == known.seq and value.body() == known.body())
+        if value.seq < known.seq or is_known:
             return [Judge(Verdict.IGNORE, Reason.OUTDATED)]
         if value.seq == known.seq:
             return self._note_conflict(entry, ad)

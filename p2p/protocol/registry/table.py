@@ -9,6 +9,7 @@ Which ad stays when the table is full:
 - an account at stake is never displaced.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
 from p2p.model.ad import CapacityAd
@@ -55,8 +56,8 @@ class AdTable:
     def __init__(self, ads_max: int) -> None:
         self._ads_max = ads_max
         self._entries: dict[AccountId, Entry] = {}
-        self._ordered: list[AccountId] | None = []
-        """The providers sorted; None when they changed since."""
+        self._ordered: list[AccountId] = []
+        """The providers, sorted."""
 
     def entry(self, provider: AccountId) -> Entry | None:
         """The provider's entry."""
@@ -66,7 +67,7 @@ class AdTable:
         """Add an entry, or replace the provider's."""
         provider = entry.ad.value.provider
         if provider not in self._entries:
-            self._ordered = None
+            insort(self._ordered, provider)
         self._entries[provider] = entry
 
     def is_full(self) -> bool:
@@ -100,9 +101,12 @@ class AdTable:
 
     def ads(self) -> list[Verified[CapacityAd]]:
         """All ads, by provider."""
-        if self._ordered is None:
-            self._ordered = sorted(self._entries)
         return [self._entries[provider].ad for provider in self._ordered]
+
+    def above(self, after: bytes, count: int) -> list[Verified[CapacityAd]]:
+        """The first ads of providers above `after`, by provider."""
+        start = bisect_right(self._ordered, after)
+        return [self._entries[one].ad for one in self._ordered[start : start + count]]
 
     def find(self, need: Need) -> list[Verified[CapacityAd]]:
         """Ads that meet a need, cheapest first; equal costs by digest of salt and provider."""
@@ -116,7 +120,7 @@ class AdTable:
 
     def _drop(self, provider: AccountId) -> None:
         del self._entries[provider]
-        self._ordered = None
+        del self._ordered[bisect_left(self._ordered, provider)]
 
 
 def cost(ad: CapacityAd, need: Need) -> Amount:
