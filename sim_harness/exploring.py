@@ -111,7 +111,7 @@ def shrink(
         Path | None,
         typer.Option("-o", "--output", help="The file; among the regressions unless said."),
     ] = None,
-    tries: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 400,
+    tries: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 600,
     json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Find the smallest scenario that still fails in the same way, and write it as a file."""

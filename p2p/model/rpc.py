@@ -98,11 +98,16 @@ class Message(msgspec.Struct, frozen=True, dict=True):
         return 1 + varint_size(body) + body
 
 
-class IHave(msgspec.Struct, frozen=True):
+class IHave(msgspec.Struct, frozen=True, dict=True):
     """The sender has these messages of a topic."""
 
     topic: str
     ids: tuple[MessageId, ...]
+
+    @cached_property
+    def size(self) -> int:
+        """Length of its field in the control part of an RPC, without making it."""
+        return _field_size(_field_size(len(self.topic.encode())) + _ids_size(self.ids))
 
 
 class PeerInfo(msgspec.Struct, frozen=True, gc=False):
@@ -180,7 +185,7 @@ def rpc_size(rpc: Rpc) -> int:
 def _control_size(rpc: Rpc) -> int:
     size = _field_size(_ids_size(rpc.iwant)) if rpc.iwant else 0
     for ihave in rpc.ihave:
-        size += _field_size(_field_size(len(ihave.topic.encode())) + _ids_size(ihave.ids))
+        size += ihave.size
     for topic in rpc.graft:
         size += _field_size(_field_size(len(topic.encode())))
     for prune in rpc.prune:

@@ -21,9 +21,9 @@ from sim_harness.shrink.size import Size, size_of
 from sim_harness.shrink.steps import STEPS, ended_at, fitting
 from sim_harness.swarm.failure import Failure
 
-TRIES_MAX: Final = 400
+TRIES_MAX: Final = 600
 """Runs that one shrinking may take."""
-OTHER_SEEDS: Final = (1, 2, 3)
+OTHER_SEEDS: Final = (1, 2, 3, 4, 5, 6)
 """Tried after the one that failed."""
 
 Fails = Callable[[Scenario, int], Failure | None]
@@ -86,6 +86,7 @@ class Shrinker:
         if failure is None:
             raise NothingToShrink(f"seed {seed} of {scenario.name!r} does not fail")
         self._now, self._seed, self._failure = scenario, seed, failure
+        self._size = origin = size_of(scenario, failure.at_ms)
         self._known.add(write_scenario(scenario))
         is_minimal = False
         while not is_minimal and self._tries < self._tries_max:
@@ -95,8 +96,8 @@ class Shrinker:
             scenario=self._now,
             seed=self._seed,
             failure=self._failure,
-            origin=size_of(scenario),
-            size=size_of(self._now),
+            origin=origin,
+            size=self._size,
             tries=self._tries,
             steps=tuple(self._steps),
             is_minimal=is_minimal,
@@ -119,24 +120,31 @@ class Shrinker:
     def _improve(self, name: str, candidates: Iterator[Scenario]) -> bool:
         """Take the first candidate that fails alike."""
         for candidate in candidates:
-            if self._tries >= self._tries_max:
-                return False
             smaller = self._admit(candidate)
             if smaller is None:
                 continue
             for seed in dict.fromkeys((self._seed, *OTHER_SEEDS)):
+                if self._tries >= self._tries_max:
+                    return False
                 failure = self._try(smaller, seed)
-                if failure is not None and failure.kind == self._failure.kind:
-                    self._now, self._seed, self._failure = smaller, seed, failure
-                    self._steps.append(Step(name, self._tries, size_of(smaller)))
+                if failure is not None and self._takes(smaller, seed, failure):
+                    self._steps.append(Step(name, self._tries, self._size))
                     self._heard(self._steps[-1])
                     return True
         return False
 
+    def _takes(self, smaller: Scenario, seed: int, failure: Failure) -> bool:
+        """Whether it fails alike, and not so late that there is more to look at than before."""
+        size = size_of(smaller, failure.at_ms)
+        if failure.kind != self._failure.kind or size.order >= self._size.order:
+            return False
+        self._now, self._seed, self._failure, self._size = smaller, seed, failure, size
+        return True
+
     def _admit(self, candidate: Scenario) -> Scenario | None:
         """The candidate as its file would say it, if it is smaller, new, and makes sense."""
         fitted = fitting(candidate)
-        if fitted is None or size_of(fitted).order >= size_of(self._now).order:
+        if fitted is None or size_of(fitted).order >= self._size.order:
             return None
         text = write_scenario(fitted)
         if text in self._known:

@@ -1,6 +1,8 @@
 """How large a scenario is: what one must keep in mind to understand a run of it, times its length.
 
 size = (nodes + faults + liars + buyers + overrides) x seconds
+
+Seconds are those of the first phase, or until the failure if that comes later, while all heals.
 """
 
 from typing import Final
@@ -55,8 +57,8 @@ class Size(msgspec.Struct, frozen=True):
         return f"{', '.join(parts)}, {self.duration_ms / 1_000:g} s: size {self.total:g}"
 
 
-def size_of(scenario: Scenario) -> Size:
-    """Count a scenario."""
+def size_of(scenario: Scenario, failed_ms: int | None = None) -> Size:
+    """Count a scenario, which failed at a moment or never did."""
     network, load = scenario.network, scenario.load
     usual = schema.Network()
     odd = [
@@ -70,7 +72,7 @@ def size_of(scenario: Scenario) -> Size:
         liars=sum(one.nodes if isinstance(one.nodes, int) else 1 for one in scenario.adversaries),
         buyers=load.consumers + bool(load.transfers_per_minute),
         overrides=len(scenario.parameters) + sum(odd),
-        duration_ms=int(scenario.duration),
+        duration_ms=max(int(scenario.duration), failed_ms or 0),
         detail=_detail(scenario),
     )
 

@@ -127,22 +127,25 @@ class LazyGossip:
         others: list[Neighbour] = []
         members: list[Neighbour] = []
         for peer, neighbour in self._neighbours.of_topic(topic).items():
-            if score(peer) >= threshold:
-                (members if peer in inside else others).append(neighbour)
+            if score(peer) < threshold:
+                continue
+            if peer in inside:
+                members.append(neighbour)
+            else:
+                others.append(neighbour)
         # gossipsub v1.1: adaptive gossip dissemination
         share = len(others) * self._parameters.gossip_percent // 100
         count = max(self._parameters.degree_lazy, share)
         chosen = self._neighbours.draw(others, count)
         # Beyond the specification: where few are outside, the mesh hears offers too. Else a small
         # network, which is all mesh, could not repair what a full queue dropped.
-        chosen = chosen + self._neighbours.draw(members, count - len(chosen))
+        if len(chosen) < count:
+            chosen = chosen + self._neighbours.draw(members, count - len(chosen))
+        ids_max = self._parameters.ihave_ids_max
+        offer = IHave(topic, tuple(ids[:ids_max]))
         for neighbour in chosen:
-            offered = self._draw_ids(ids)
-            self._counters.ihave_sent += len(offered)
-            neighbour.outbox.add_ihave(topic, tuple(offered))
-
-    def _draw_ids(self, ids: list[MessageId]) -> list[MessageId]:
-        """All ids, or other ones for every peer: together the peers hear of all."""
-        if len(ids) <= self._parameters.ihave_ids_max:
-            return ids
-        return self._draws.sample(ids, self._parameters.ihave_ids_max)
+            if len(ids) > ids_max:
+                # Other ones for every peer: together the peers hear of all.
+                offer = IHave(topic, tuple(self._draws.sample(ids, ids_max)))
+            self._counters.ihave_sent += len(offer.ids)
+            neighbour.outbox.add_ihave(offer)

@@ -70,7 +70,7 @@ class Outbox:
         self._subscriptions: dict[str, bool] = {}
         self._links: dict[str, Prune | None] = {}
         """GRAFT (None) or PRUNE of a topic."""
-        self._ihave: dict[str, tuple[MessageId, ...]] = {}
+        self._ihave: dict[str, IHave] = {}
         self._iwant: dict[MessageId, None] = {}
         self._queues: tuple[dict[MessageId, Message], ...] = tuple({} for _ in Priority)
         self._overdue: int | None = None
@@ -127,9 +127,9 @@ class Outbox:
         """Tell the peer that it is not in our mesh."""
         self._add_link(prune.topic, prune)
 
-    def add_ihave(self, topic: str, ids: tuple[MessageId, ...]) -> None:
+    def add_ihave(self, ihave: IHave) -> None:
         """Offer messages; replaces what was to be offered of the topic."""
-        self._ihave[topic] = ids
+        self._ihave[ihave.topic] = ihave
         self._waiting[self.peer] = self
 
     def add_iwant(self, ids: list[MessageId]) -> None:
@@ -174,6 +174,8 @@ class Outbox:
             return None
         if not has_control and self._overdue is None:
             return Rpc((), self._take_only() if self._count == 1 else self._take_messages(0))
+        if not self._count and self._has_offers_alone():
+            return self._take_offers()
         overdue = self._take_overdue() if self._overdue is not None else ()
         if overdue and overdue[0].size > self._parameters.rpc_bytes_max:
             return Rpc(publish=overdue)
@@ -183,6 +185,19 @@ class Outbox:
         control, control_bytes = self._take_control(self._parameters.rpc_bytes_max - used)
         messages = overdue + self._take_messages(used + control_bytes)
         return msgspec.structs.replace(control, publish=messages) if messages else control
+
+    def _has_offers_alone(self) -> bool:
+        """Whether all that waits is offers of messages, and they fit."""
+        if self._iwant or self._links or self._subscriptions:
+            return False
+        size = _CONTROL_BYTES + sum([ihave.size for ihave in self._ihave.values()])
+        return size <= self._parameters.rpc_bytes_max
+
+    def _take_offers(self) -> Rpc:
+        """The usual case of a heartbeat."""
+        rpc = Rpc(ihave=tuple(self._ihave.values()))
+        self._ihave.clear()
+        return rpc
 
     def _take_overdue(self) -> tuple[Message, ...]:
         """The message that did not fit last time goes first, lest smaller ones always pass it."""
@@ -235,16 +250,14 @@ class Outbox:
             iwant, left = _take_ids(self._iwant, left)
         ihave: list[IHave] = []
         for topic in list(self._ihave):
-            ids = self._ihave.pop(topic)
+            ids = self._ihave.pop(topic).ids
             topic_bytes = len(topic.encode())
             fitting = max(0, (left - topic_bytes - _ENTRY_BYTES) // _ID_BYTES)
             if fitting:
                 ihave.append(IHave(topic, ids[:fitting]))
                 left -= topic_bytes + _ENTRY_BYTES + _ID_BYTES * len(ihave[-1].ids)
             if len(ids) > fitting:
-                self._ihave[topic] = ids[fitting:]
-        if not (subscriptions or links):
-            return Rpc(ihave=tuple(ihave), iwant=tuple(iwant)), room - left
+                self._ihave[topic] = IHave(topic, ids[fitting:])
         rpc = Rpc(
             subscriptions=tuple(Subscription(wanted, topic) for topic, wanted in subscriptions),
             ihave=tuple(ihave),

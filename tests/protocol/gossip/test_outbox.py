@@ -270,8 +270,8 @@ def test_a_subscription_that_waits_is_undone_by_its_opposite() -> None:
 
 def test_newer_offers_replace_older_ones() -> None:
     outbox = box()
-    outbox.add_ihave(T, ids(3))
-    outbox.add_ihave(T, ids(2))
+    outbox.add_ihave(IHave(T, ids(3)))
+    outbox.add_ihave(IHave(T, ids(2)))
     assert drain(outbox) == [Rpc(ihave=(IHave(T, ids(2)),))]
 
 
@@ -302,8 +302,8 @@ def test_much_control_is_spread_over_rpcs_and_nothing_is_lost() -> None:
         outbox.add_graft(f"grafted {number}")
         outbox.add_subscription("s" * 250 + f"{number}", subscribe=True)
     outbox.add_iwant(list(ids(2000)))
-    outbox.add_ihave("ä" * 100, ids(2000))
-    outbox.add_ihave("b", ids(2000))
+    outbox.add_ihave(IHave("ä" * 100, ids(2000)))
+    outbox.add_ihave(IHave("b", ids(2000)))
     m = message("votes", 1000)
     outbox.add_message(m)
     rpcs = drain(outbox)
