@@ -1,0 +1,1 @@
+"""Accountability: who lied, shown by what they signed."""
