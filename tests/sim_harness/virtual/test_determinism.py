@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from p2p.model.parameters import Parameters
 from p2p.primitives.units import AccountId, Height, Round
 from sim_harness.virtual.checkers import stored_chain
-from sim_harness.virtual.conditions import height_at_least, height_max, split
-from sim_harness.virtual.spans import millis, seconds
-from sim_harness.virtual.workload import Trade, Transfers
+from sim_harness.virtual.conditions import height_at_least
+from sim_harness.virtual.spans import seconds
 from sim_harness.virtual.world import World
+from tests.sim_harness.virtual.eventful import eventful_run, tied_world
 
 ROOT = Path(__file__).parents[3]
-TIED = Parameters(epoch_ms=seconds(1))
 
 
 class Apart(World):
@@ -25,42 +23,10 @@ class Apart(World):
     shares_work = False
 
 
-def tied_world(seed: int, *, real_signatures: bool = False, kind: type[World] = World) -> World:
-    """A run full of ties: one latency, no jitter, everybody started at the same instant."""
-    world = kind(
-        seed=seed,
-        nodes=9,
-        validators=6,
-        parameters=TIED,
-        latency=lambda source, target: 10_000,
-        jitter_us=0,
-        real_signatures=real_signatures,
-    )
-    world.start(within=millis(0))
-    return world
-
-
-def eventful_run(seed: int, kind: type[World] = World) -> str:
-    """Work, a partition, crashes, restarts; the digest of all of it."""
-    world = tied_world(seed, kind=kind)
-    Trade(world, world.others[0], world.others[1])
-    Transfers(world, every=seconds(0.3))
-    world.run_until(height_at_least(3))
-    west, east = split(world.nodes, 4, 5)
-    with world.partition(west, east):
-        world.run_for(seconds(18))
-    world.crash(*world.nodes)
-    world.start(within=millis(0))
-    world.run_until(height_at_least(height_max(world.nodes) + 3))
-    world.check()
-    return f"{world.digest} {world.heap.events} {max(world.committed)}"
-
-
 def elsewhere(seed: int, hash_seed: str) -> str:
     """The same run in another process."""
     code = (
-        "from tests.sim_harness.virtual.test_determinism import eventful_run;"
-        f"print(eventful_run({seed}))"
+        f"from tests.sim_harness.virtual.eventful import eventful_run;print(eventful_run({seed}))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(
