@@ -126,6 +126,10 @@ class Driver:
         self._inbox.append(item)
         self._wake.set()
 
+    def look_again(self) -> None:
+        """The clock was set: timers may be due that were not."""
+        self._wake.set()
+
     async def _wait(self) -> None:
         due_ms = self._timers.next_ms()
         if self._inbox:

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -32,7 +33,7 @@ from p2p.node.home import Home
 from p2p.node.port import NodePort
 from p2p.node.verifier import Verifier
 from p2p.primitives.keys import peer_text
-from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer
+from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
 from p2p.primitives.units import AccountId, Digest, Millis
 from p2p.protocol.gossip import GossipParameters
 from p2p.protocol.interface import (
@@ -40,6 +41,7 @@ from p2p.protocol.interface import (
     Command,
     Event,
     NeighboursFound,
+    Saved,
     SpaceMeasured,
     Started,
 )
@@ -68,16 +70,41 @@ class Service(Protocol):
     ) -> None: ...
 
 
+class ReplicaMaker(Protocol):
+    """Makes a replica, or a subclass of it."""
+
+    def __call__(
+        self,
+        *,
+        genesis: Genesis,
+        signer: Signer,
+        parameters: NodeParameters,
+        seeds: tuple[PeerRecord, ...],
+        saved: Saved,
+        seed: bytes,
+    ) -> Replica: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an experiment puts in the place of the machine's own; None leaves the machine's."""
+
+    wires: Wires | None = None
+    """Where connections come from; else TCP sockets."""
+    parameters: NodeParameters | None = None
+    """Local choices; else those of the home's config."""
+    clock: SteadyClock | None = None
+    store: Callable[[Store], Store] | None = None
+    """Stands before the home's store."""
+    replica: ReplicaMaker | None = None
+    """Makes what runs instead of the product's replica."""
+
+
 class Node:
     """What `run_node` runs; services see it as a `NodePort`."""
 
-    def __init__(
-        self,
-        home: Home,
-        *,
-        wires: Wires | None = None,
-        parameters: NodeParameters | None = None,
-    ) -> None:
+    def __init__(self, home: Home, surroundings: Surroundings | None = None) -> None:
+        around = surroundings or Surroundings()
         config = home.read_config()
         key = home.read_key()
         self.genesis: Genesis = home.read_genesis()
@@ -86,14 +113,17 @@ class Node:
         self.account: AccountId = key.account
         self.config: Config = config
         self.store: Store = _open_store(home, self.chain_id)
+        if around.store is not None:
+            self.store = around.store(self.store)
         self.verifier = Verifier(self.chain_id, Ed25519Scheme())
-        self.transport: Transport = open_transport(key, config.network.listen, wires=wires)
-        self._clock = SteadyClock()
+        self.transport: Transport = open_transport(key, config.network.listen, wires=around.wires)
+        self._clock = around.clock or SteadyClock()
         self._saved = read_saved(self.store)
-        self.replica = Replica(
+        make: ReplicaMaker = around.replica or Replica
+        self.replica = make(
             genesis=self.genesis,
             signer=Ed25519Signer(key),
-            parameters=parameters or _parameters(config),
+            parameters=around.parameters or _parameters(config),
             seeds=_seeds(config),
             saved=self._saved,
             seed=secrets.token_bytes(32),
@@ -178,8 +208,7 @@ async def run_node(
     *,
     services: Sequence[Service] = (),
     ready: Callable[[NodePort], None] | None = None,
-    wires: Wires | None = None,
-    parameters: NodeParameters | None = None,
+    surroundings: Surroundings | None = None,
 ) -> None:
     """Run the node of a home until cancelled; `ready` is called when it serves.
 
@@ -187,15 +216,14 @@ async def run_node(
         home: its directory.
         services: run beside the node. The HTTP API is one of them: this floor does not know it.
         ready: called when the node serves.
-        wires: where connections come from; None takes TCP sockets.
-        parameters: local choices, for experiments; None takes those of the home's config.
+        surroundings: other wires, clock or disk than the machine's, for experiments.
 
     Raises:
         UserError: the home, its config, key, genesis or data cannot be used as they are.
         StoreError: the disk failed or is full; nothing that was promised is lost.
         TransportError: it cannot listen, for a port in use.
     """
-    node = Node(Home(home), wires=wires, parameters=parameters)
+    node = Node(Home(home), surroundings)
     with closing(node.store):
         await node.run(services, ready)
 

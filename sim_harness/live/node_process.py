@@ -79,7 +79,7 @@ def describe(event: Event) -> str:
 
 async def _serve(task: NodeTask) -> None:
     from p2p.api.server import serve_api
-    from p2p.node.node import run_node
+    from p2p.node.node import Surroundings, run_node
 
     interval_s = int(task.options.get(REPORT_MS, REPORT_MS_DEFAULT)) / 1000
     async with trio.open_nursery() as nursery:
@@ -97,9 +97,8 @@ async def _serve(task: NodeTask) -> None:
         local = task.options.get(LOCAL)
         parameters = None if local is None else _local_parameters(local)
         async with _open_wires(task) as wires:
-            await run_node(
-                task.home, services=[serve_api], ready=ready, wires=wires, parameters=parameters
-            )
+            around = Surroundings(wires=wires, parameters=parameters)
+            await run_node(task.home, services=[serve_api], ready=ready, surroundings=around)
         nursery.cancel_scope.cancel()
 
 
