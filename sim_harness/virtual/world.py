@@ -93,6 +93,7 @@ class World:
 
     shares_work: ClassVar[bool] = True
     """Work out once what is the same for all nodes; it changes nothing else."""
+    node_type: ClassVar[type[VirtualNode]] = VirtualNode
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class World:
         self._news = False
         self._draws: dict[str, Random] = {}
         self.node_parameters = node_parameters or NodeParameters()
-        self._keys = [Key(digest(b"world", b"%d %d" % (seed, index))) for index in range(nodes)]
+        self._keys = self._make_keys(nodes)
         self.genesis = self._make_genesis(validators, parameters or Parameters())
         self.scheme = Ed25519Scheme() if real_signatures else KeyedHashScheme()
         self._signers = [self._signer(key) for key in self._keys]
@@ -147,7 +148,7 @@ class World:
         if self.shares_work:
             shared = SharedVerifier(chain_id, self.scheme)
         self.nodes = [
-            VirtualNode(self, index, key, shared or Verifier(chain_id, self.scheme))
+            self.node_type(self, index, key, shared or Verifier(chain_id, self.scheme))
             for index, key in enumerate(self._keys)
         ]
         self.validators = self.nodes[:validators]
@@ -155,6 +156,9 @@ class World:
         self.by_peer: dict[PeerId, VirtualNode] = {node.key.peer: node for node in self.nodes}
 
     # ---- making ------------------------------------------------------------------------------
+
+    def _make_keys(self, nodes: int) -> list[Key]:
+        return [Key(digest(b"world", b"%d %d" % (self.seed, index))) for index in range(nodes)]
 
     def _make_genesis(self, validators: int, parameters: Parameters) -> Genesis:
         accounts = tuple(
