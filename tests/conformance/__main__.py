@@ -1,89 +1,79 @@
-"""Replay traces against the consensus machines: `python -m tests.conformance DIR`.
+"""Replay traces against the consensus machines: `python -m tests.conformance DIR [--vectors DIR]`.
 
-DIR holds gzipped JSON lines, one trace a line. What a trace tells of is known by its own fields,
-not by its file. Prints a line for each level, the first differences, and the sum last; exits with 1
-if any trace failed, or none was found.
+DIR holds JSON lines, packed (.jsonl.gz) or plain (.jsonl), one trace a line; what a trace tells of
+is known by its own fields, not by its file. `--vectors` names a folder with the published vectors
+of light clients, proposers and Merkle trees. Prints a line for each kind, the first differences,
+and the sum last; exits with 1 if anything failed, or nothing was found.
 """
 
-import gzip
-import json
+import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from tests.conformance.replays import (
-    Trace,
-    replay_driver,
-    replay_round_machine,
-    replay_system_node,
-    replay_vote_keeper,
-)
+from tests.conformance.kinds import lines_of, replay_line, trace_files
+from tests.conformance.vectors import check_vectors
 
 DIFFERENCES_SHOWN_MAX = 60
-REPLAYS: dict[str, Callable[[Trace], None]] = {
-    "driver": replay_driver,
-    "system_nodes": replay_system_node,
-    "consensus": replay_round_machine,
-    "votekeeper": replay_vote_keeper,
-}
+
+Outcome = tuple[str, str, str | None]
+"""Kind, name, and what differs."""
 
 
-def level_of(trace: Trace) -> str | None:
-    """The level that a trace tells of, by the fields of its form; None for one we cannot replay."""
-    if "sent" in trace:
-        return "system_nodes"
-    events: list[Any] = trace.get("events", [])
-    if not events:
-        return None
-    if "vote" in events[0]:
-        return "votekeeper"
-    if "in" in events[0]:
-        return "consensus" if isinstance(events[0]["in"], list) else "driver"
-    return None
+def trace_outcomes(folder: Path) -> Iterator[Outcome]:
+    """The outcome of every trace below a folder."""
+    for path in trace_files(folder):
+        try:
+            for name, line in lines_of(path):
+                kind, difference = replay_line(line)
+                yield kind, name, difference
+        except (OSError, EOFError, UnicodeError) as error:
+            yield "unreadable", path.name, f"{type(error).__name__}: {error}"
 
 
-def traces(folder: Path) -> Iterator[tuple[str, Trace]]:
-    """Every trace below a folder with a name for it, by file and line."""
-    for path in sorted(folder.rglob("*.jsonl.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                yield f"{path.name}:{number}", json.loads(line)
-
-
-def run(folder: Path) -> int:
-    """Replay all traces; the exit code."""
-    counts: dict[str, dict[str, int]] = {}
+def report(outcomes: Iterable[Outcome]) -> int:
+    """Print the counts by kind and the differences; the exit code."""
+    passed: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     differences: list[str] = []
-    for name, trace in traces(folder):
-        level = level_of(trace)
-        outcome = "left out"
-        if level is not None:
-            try:
-                REPLAYS[level](trace)
-                outcome = "passed"
-            except Exception as error:  # noqa: BLE001 - whatever it is, this trace failed
-                outcome = "failed"
-                differences.append(f"{level} {name}: {type(error).__name__}: {error}")
-        count = counts.setdefault(level or "other", {"passed": 0, "failed": 0, "left out": 0})
-        count[outcome] += 1
-    for level in sorted(counts):
-        print(
-            f"{level}: " + ", ".join(f"{number} {what}" for what, number in counts[level].items())
-        )
+    for kind, name, difference in outcomes:
+        if difference is None:
+            passed[kind] += 1
+        else:
+            failed[kind] += 1
+            differences.append(f"{kind} {name}: {difference}")
+    for kind in sorted({*passed, *failed}):
+        print(f"{kind}: {passed[kind]} passed, {failed[kind]} failed")
     for difference in differences[:DIFFERENCES_SHOWN_MAX]:
         print(difference, file=sys.stderr)
-    passed = sum(count["passed"] for count in counts.values())
-    failed = sum(count["failed"] for count in counts.values())
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed.total()} passed, {failed.total()} failed", flush=True)
     return 0 if passed and not failed else 1
 
 
-def main() -> int:
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        print("usage: python -m tests.conformance DIR", file=sys.stderr)
-        return 2
-    return run(Path(sys.argv[1]))
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.conformance",
+        description="Replay conformance traces against the consensus machines.",
+    )
+    parser.add_argument("traces", metavar="DIR", nargs="?", type=Path, help="*.jsonl, *.jsonl.gz")
+    parser.add_argument("--vectors", metavar="DIR", type=Path, help="*.json, *.toml")
+    options = parser.parse_args(arguments)
+    folders = [folder for folder in (options.traces, options.vectors) if folder is not None]
+    if not folders:
+        parser.error("nothing to replay: name a DIR, or --vectors DIR")
+    for folder in folders:
+        if not folder.is_dir():
+            parser.error(f"no folder {folder}")
+
+    def outcomes() -> Iterator[Outcome]:
+        if options.traces is not None:
+            yield from trace_outcomes(options.traces)
+        if options.vectors is not None:
+            yield from check_vectors(options.vectors)
+
+    return report(outcomes())
 
 
 if __name__ == "__main__":

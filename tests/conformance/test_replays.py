@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.__main__ import level_of, run
+from tests.conformance.__main__ import main
+from tests.conformance.blame import replay_accountability
+from tests.conformance.kinds import UNKNOWN, kind_of, replay_line
 from tests.conformance.replays import (
     Trace,
     merged,
@@ -144,7 +146,51 @@ VOTE_KEEPER: Trace = {
         counted(ballot("precommit", "v3", None, 2), ["Skip", 2], [GUILT]),
     ],
 }
+
+
+def ballots(round_: int, value: str | None, pol: int, *names: str) -> list[Trace]:
+    common = {"height": 0, "round": round_, "value": value, "valid_round": pol}
+    return [{"src": name, **common} for name in names]
+
+
+ACCOUNTABILITY: Trace = {
+    "id": "ours",
+    "events": [
+        {
+            "weights": FOUR,
+            "cert1": {"kind": "polka", "votes": ballots(3, "A", -1, "v1", "v2", "v3")},
+            "cert2": {"kind": "polka", "votes": ballots(3, "B", -1, "v4", "v3", "v2")},
+            "double_prevote": ["v2", "v3"],
+            "amnesia": [],
+        },
+        {
+            "weights": FOUR,
+            "cert1": {"kind": "commit", "votes": ballots(1, "A", -1, "v1", "v2", "v3")},
+            "cert2": {"kind": "polka", "votes": ballots(3, "B", 0, "v4", "v3", "v2")},
+            "double_prevote": [],
+            "amnesia": ["v3", "v2"],
+        },
+        {
+            "weights": FOUR,
+            "cert1": {"kind": "commit", "votes": ballots(1, "A", -1, "v1", "v2", "v3")},
+            "cert2": {"kind": "polka", "votes": ballots(3, "B", 2, "v4", "v3", "v2")},
+            "double_prevote": [],
+            "amnesia": [],
+        },
+        {
+            "weights": FOUR,
+            "cert1": {
+                "kind": "commit",
+                "votes": ballots(1, "A", -1, "v1", "v2") + ballots(1, "C", -1, "v3"),
+            },
+            "cert2": {"kind": "polka", "votes": ballots(3, "B", 0, "v4", "v3", "v2")},
+            "double_prevote": [],
+            "amnesia": [],
+        },
+    ],
+}
 ALL = [
+    (ACCOUNTABILITY, replay_accountability, "accountability"),
     (DRIVER, replay_driver, "driver"),
     (SYSTEM_NODE, replay_system_node, "system_nodes"),
     (ROUND_MACHINE, replay_round_machine, "consensus"),
@@ -154,11 +200,11 @@ ALL = [
 
 
 @pytest.mark.parametrize(("trace", "replay", "level"), ALL)
-def test_a_true_trace_passes_at_its_level(
+def test_a_true_trace_passes_as_its_kind(
     trace: Trace, replay: Callable[[Trace], None], level: str
 ) -> None:
     replay(trace)
-    assert level_of(trace) == level
+    assert kind_of(trace) == level
 
 
 def falsified(trace: Trace, path: list[Any], value: Any) -> Trace:
@@ -180,6 +226,10 @@ def falsified(trace: Trace, path: list[Any], value: Any) -> Trace:
         (falsified(SYSTEM_NODE, ["final", "step"], "prevote"), replay_system_node),
         (falsified(ROUND_MACHINE, ["events", 2, "out", "kind"], "precommit"), replay_round_machine),
         (falsified(ROUND_MACHINE, ["events", 5, "post", "round"], 3), replay_round_machine),
+        (falsified(DRIVER, ["events", 5, "post", "valid"], NONE), replay_driver),
+        (falsified(DRIVER, ["events", 6, "out"], [DECIDE]), replay_driver),
+        (falsified(ACCOUNTABILITY, ["events", 0, "double_prevote"], ["v2"]), replay_accountability),
+        (falsified(ACCOUNTABILITY, ["events", 2, "amnesia"], ["v3"]), replay_accountability),
         (falsified(VOTE_KEEPER, ["events", 3, "out"], ["PolkaAny", 0]), replay_vote_keeper),
         (falsified(VOTE_KEEPER, ["events", 1, "evidence"], []), replay_vote_keeper),
     ],
@@ -200,27 +250,91 @@ def test_a_run_cut_short_shows_a_beginning_of_what_we_send() -> None:
 
 def test_own_messages_that_come_back_join_the_event_that_sent_them() -> None:
     groups = merged(DRIVER["events"], "v2")
-    assert [len(expected) for _, expected, _ in groups] == [1, 2, 0, 1, 0, 0, 1]
+    assert groups is not None
+    assert [len(moment.outputs) for moment in groups] == [2, 2, 0, 1, 0, 0, 1]
 
 
-def write(folder: Path, *traces: Trace) -> None:
-    with gzip.open(folder / "any name.jsonl.gz", "wt") as lines:
-        for trace in traces:
-            lines.write(json.dumps(trace) + "\n")
+def test_own_messages_that_come_back_late_are_not_merged() -> None:
+    events = copy.deepcopy(DRIVER["events"])
+    events[3], events[4] = events[4], events[3]
+    assert merged(events, "v2") is None
+    replay_driver({**DRIVER, "events": events})
 
 
-def test_the_command_counts_by_level_and_fails_with_a_difference(
+def test_a_timeout_that_the_trace_does_not_schedule_is_found() -> None:
+    events = copy.deepcopy(DRIVER["events"][:5])
+    events.append(event(ballot("prevote", "v4", "B"), [], state("prevote")))
+    with pytest.raises(AssertionError, match="timeouts"):
+        replay_driver({**DRIVER, "events": events})
+    events[-1]["out"] = [{"t": "timeout", "kind": "prevote", "round": 0}]
+    replay_driver({**DRIVER, "events": events})
+
+
+def test_tags_and_strictness_may_be_missing_and_unknown_fields_say_nothing() -> None:
+    bare = {key: value for key, value in DRIVER.items() if key not in {"tags", "strict", "id"}}
+    replay_driver({**bare, "tags": ["never heard of"], "seed": 7})
+    replay_driver(bare)
+
+
+def test_a_node_that_never_starts_says_nothing() -> None:
+    replay_system_node({**SYSTEM_NODE, "in": SYSTEM_NODE["in"][:1], "sent": [], "final": None})
+
+
+@pytest.mark.parametrize("trace", [{}, {"events": []}, {"events": [1]}, {"events": [{}]}, 7, None])
+def test_what_is_no_known_trace_is_unknown_and_fails(trace: Any) -> None:
+    assert kind_of(trace) == UNKNOWN
+    assert replay_line(json.dumps(trace)) == (UNKNOWN, "no known kind of trace")
+
+
+def test_a_broken_line_fails_alone() -> None:
+    kind, difference = replay_line("{")
+    assert kind == UNKNOWN
+    assert difference is not None
+    assert replay_line(json.dumps({"in": [{"t": "dance"}], "sent": [], "weights": FOUR}))[1]
+
+
+def write(folder: Path, *traces: Trace, name: str = "any name.jsonl.gz") -> None:
+    text = "\n".join(json.dumps(trace) for trace in traces) + "\n\n"
+    data = text.encode()
+    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+
+
+def test_the_command_counts_by_kind_and_fails_with_a_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, DRIVER, VOTE_KEEPER, {"commit": 1})
-    assert run(tmp_path) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "driver: 1 passed, 0 failed, 0 left out"
-    assert lines[-1] == "2 passed, 0 failed"
+    write(tmp_path, DRIVER, VOTE_KEEPER)
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below", ACCOUNTABILITY, DRIVER, name="driver.jsonl")
+    (tmp_path / "README.md").write_text("no trace")
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "accountability: 1 passed, 0 failed",
+        "driver: 2 passed, 0 failed",
+        "votekeeper: 1 passed, 0 failed",
+        "4 passed, 0 failed",
+    ]
     write(tmp_path, DRIVER, falsified(VOTE_KEEPER, ["events", 0, "out"], ["Skip", 1]))
-    assert run(tmp_path) == 1
+    assert main([str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "3 passed, 1 failed"
+    assert printed.err.startswith("votekeeper any name.jsonl.gz:2: ours AssertionError")
+
+
+def test_a_file_that_cannot_be_unpacked_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, DRIVER)
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"x" * 99)[:20])
+    assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 1 failed"
 
 
 def test_a_folder_without_traces_is_a_failure(tmp_path: Path) -> None:
-    assert run(tmp_path) == 1
+    assert main([str(tmp_path)]) == 1
+
+
+def test_no_folder_is_wrong_usage(tmp_path: Path) -> None:
+    for arguments in ([], [str(tmp_path / "nowhere")]):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == 2
