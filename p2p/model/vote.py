@@ -15,6 +15,10 @@ from p2p.model.fields import (
 )
 from p2p.primitives.codec import Value, encode
 from p2p.primitives.signing import SignedKind, Signer
+from p2p.primitives.units import NO_ROUND, Digest, Round
+
+Stand = tuple[Digest | None, Round]
+"""What a vote says in its slot: the value (None is nil), and a prevote's valid round."""
 
 
 class VoteKind(IntEnum):
@@ -25,7 +29,11 @@ class VoteKind(IntEnum):
 
 
 class Vote(Value, frozen=True, tag="vote"):
-    """One validator's vote for a header digest, or for nil (None)."""
+    """One validator's vote for a header digest, or for nil (None).
+
+    `valid_round` is what makes amnesia show: a prevote for a value states the round whose polka
+    allows it, that of the proposal that it answers; -1 is none. Nil and precommits have none.
+    """
 
     chain_id: DigestField
     kind: VoteKind
@@ -33,7 +41,22 @@ class Vote(Value, frozen=True, tag="vote"):
     round: RoundField
     header_digest: DigestField | None
     validator: AccountField
+    valid_round: ValidRoundField = NO_ROUND
     signature: SignatureField = b""
+
+    @property
+    def stand(self) -> Stand:
+        """What it says; two votes of one slot with other stands are a lie."""
+        return (self.header_digest, self.valid_round)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether some run of the rules signs it: a valid round is an earlier round's, of a value.
+
+        Nobody counts another.
+        """
+        states_one = self.kind is VoteKind.PREVOTE and self.header_digest is not None
+        return self.valid_round == NO_ROUND or (states_one and self.valid_round < self.round)
 
     def body(self) -> bytes:
         """The signed bytes: the vote without its signature."""

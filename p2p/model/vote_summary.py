@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from p2p.model.fields import DigestField, HeightField, RoundField
+from p2p.model.fields import DigestField, HeightField, RoundField, ValidRoundField
 from p2p.model.parameters import VALIDATORS_MAX
 from p2p.model.vote import VoteKind
 from p2p.primitives.codec import Value
@@ -23,11 +23,12 @@ Voters = Annotated[bytes, Meta(max_length=(VALIDATORS_MAX + 7) // 8)]
 
 
 class TallySummary(Value, frozen=True):
-    """Who voted for one value (None is nil), in one kind of one round."""
+    """Who voted for one value (None is nil) and valid round, in one kind of one round."""
 
     round: RoundField
     kind: VoteKind
     header_digest: DigestField | None
+    valid_round: ValidRoundField
     voters: Voters
 
 

@@ -23,7 +23,7 @@ from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import Ads, Blocks, Response, RoundMessages
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Transaction
-from p2p.model.vote import Proposal, ProposedBlock, Vote, VoteKind
+from p2p.model.vote import Proposal, ProposedBlock, Vote, certificate_votes
 from p2p.primitives.codec import Malformed, decode
 from p2p.primitives.digests import digest
 from p2p.primitives.signing import SignatureScheme, SignedKind, Verified
@@ -173,16 +173,7 @@ class Verifier:
         )
 
     def _certificate_fault(self, certificate: Certificate) -> Reason | None:
-        for entry in certificate.signatures:
-            vote = Vote(
-                certificate.chain_id,
-                VoteKind.PRECOMMIT,
-                certificate.height,
-                certificate.round,
-                certificate.header_digest,
-                entry.validator,
-                entry.signature,
-            )
+        for vote in certificate_votes(certificate):
             if (fault := self._vote_fault(vote)) is not None:
                 return fault
         return None

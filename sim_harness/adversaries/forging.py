@@ -12,7 +12,7 @@ from p2p.model.vote import Proposal, ProposedBlock, Vote, VoteKind, sign_proposa
 from p2p.primitives.codec import Malformed, decode
 from p2p.primitives.keys import SIGNATURE_BYTES
 from p2p.primitives.signing import Signer
-from p2p.primitives.units import AccountId, Digest, Height, Millis, Round
+from p2p.primitives.units import NO_ROUND, AccountId, Digest, Height, Millis, Round
 from p2p.protocol.ledger import build_block
 
 
@@ -35,7 +35,10 @@ def read_block(message: Message) -> CommittedBlock | None:
 def vote_for(vote: Vote, header_digest: Digest | None, signer: Signer) -> Vote:
     """A vote for the same slot and another value, truly signed."""
     return sign_vote(
-        msgspec.structs.replace(vote, header_digest=header_digest, signature=b""), signer
+        msgspec.structs.replace(
+            vote, header_digest=header_digest, valid_round=NO_ROUND, signature=b""
+        ),
+        signer,
     )
 
 

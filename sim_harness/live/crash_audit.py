@@ -145,7 +145,8 @@ def noted(message: Vote | Proposal) -> VoteNoted:
             message.valid_round,
         )
     kind = message.kind.name.lower()
-    return VoteNoted(message.validator, kind, message.height, message.round, message.header_digest)
+    slot = (message.validator, kind, message.height, message.round)
+    return VoteNoted(*slot, message.header_digest, message.valid_round)
 
 
 def _signed(store: SqliteStore) -> list[VoteNoted]:

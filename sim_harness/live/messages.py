@@ -1,7 +1,8 @@
 """What harness, zygote and node processes tell one another: a MessagePack message a packet.
 
     harness  --Spawn, Signal-->  zygote        harness <--Warmed, Spawned, Exited--  zygote
-    harness  <--Ready, Status, Noted--  node   (a socket of its own, handed over with Spawn)
+    harness  <--Ready, Status, ...Noted, Done--  node   (a socket of its own, handed over with Spawn)
+    harness  --LinksHurt, ClockSet, Buy, ...-->  node   (the other way of the same socket)
 
 One packet is one message, so one that is dropped leaves the others whole.
 """
@@ -102,6 +103,16 @@ class Status(_Message, frozen=True):
     rss_bytes: int
     dropped: int = 0
     """Messages to the harness that found no room."""
+    sent: dict[str, int] = {}
+    """Bytes of gossip by topic; what is in no message is `control`."""
+    heard: int = 0
+    """Gossip messages that came, duplicates included."""
+    duplicates: int = 0
+    unpaid: int = 0
+    """Micro-tokens of signed receipts that this node holds as a provider, and no block settled."""
+    descriptors: int = 0
+    tasks: int = 0
+    """Of trio."""
 
 
 class CommitNoted(_Message, frozen=True):
@@ -114,7 +125,9 @@ class CommitNoted(_Message, frozen=True):
     """The block's own time."""
     round: int
     at_ms: int = 0
-    """When the node said so, by its clock; 0 where that is not known."""
+    """When the node said so, by its machine's clock; 0 where that is not known."""
+    transactions: int = 0
+    receipts: int = 0
 
 
 class AdNoted(_Message, frozen=True):
@@ -134,7 +147,21 @@ class VoteNoted(_Message, frozen=True):
     round: int
     header_digest: bytes | None
     valid_round: int = -1
-    """Of a proposal."""
+    """Of a proposal, or of a prevote that states one."""
+
+
+class SignedNoted(_Message, frozen=True):
+    """The node signed a vote or a proposal, or saw one that is truly signed: its encoding."""
+
+    data: bytes
+
+
+class BanNoted(_Message, frozen=True):
+    """The node hung up on a peer that misbehaved."""
+
+    peer: bytes
+    reason: str
+    at_ms: int
 
 
 class Noted(_Message, frozen=True):
@@ -142,17 +169,155 @@ class Noted(_Message, frozen=True):
 
     kind: str
     text: str
+    at_ms: int = 0
+    data: bytes = b""
+    """The event, encoded by `pack_event`."""
 
 
-NodeWord = Ready | Status | CommitNoted | AdNoted | VoteNoted | Noted
+class DeedNoted(_Message, frozen=True):
+    """What the adversary of this node did so far, and what it made of it."""
+
+    deeds: dict[str, int]
+    profit: int | None
+
+
+class Done(_Message, frozen=True):
+    """An order with a ticket was carried out, or could not be."""
+
+    ticket: int
+    ok: bool
+    text: str = ""
+    """Why not."""
+    blob: bytes = b""
+    size_bytes: int = 0
+    """Moved for it."""
+    paid: int = 0
+    took_ms: int = 0
+
+
+NodeWord = (
+    Ready
+    | Status
+    | CommitNoted
+    | AdNoted
+    | VoteNoted
+    | SignedNoted
+    | BanNoted
+    | Noted
+    | DeedNoted
+    | Done
+)
+
+# ---- harness to node -------------------------------------------------------------------------
+
+
+class CutSpec(msgspec.Struct, frozen=True):
+    """A partition: as `sim_harness.virtual.cuts.Cut`."""
+
+    groups: tuple[tuple[int, ...], ...]
+    direction: str = "both"
+    elsewhere: int | None = None
+
+
+class RuleSpec(msgspec.Struct, frozen=True):
+    """A hindrance: as `sim_harness.virtual.weather.Rule`, and three that only sockets know."""
+
+    nodes: tuple[int, ...]
+    direction: str = "both"
+    delay_us: int = 0
+    jitter_us: int = 0
+    loss: float = 0.0
+    bytes_per_second: int | None = None
+    swallows: bool = False
+    """What is sent is gone for good, while dials succeed: a black hole."""
+    reads_per_second: int | None = None
+    """Bytes that these nodes read: slow readers."""
+
+
+class LinksHurt(_Message, frozen=True):
+    """All that lies on links from now on; whatever is not named here is over."""
+
+    cuts: tuple[CutSpec, ...] = ()
+    rules: tuple[RuleSpec, ...] = ()
+
+
+class ConnectionsForgotten(_Message, frozen=True):
+    """The node's own ends of its connections break, and nobody is told: half-open ones remain."""
+
+
+class ClockSet(_Message, frozen=True):
+    """The wall clock stands apart from the machine's by an offset and, from now on, a drift."""
+
+    offset_us: int = 0
+    drift_ppm: int = 0
+
+
+class DiskHurt(_Message, frozen=True):
+    """From now on commits take so much longer; `tears`: the process dies within the next one."""
+
+    add_us: int = 0
+    tears: bool = False
+
+
+class Buy(_Message, frozen=True):
+    """Store a blob of random bytes at providers."""
+
+    ticket: int
+    size_bytes: int
+    replicas: int
+    epochs: int
+    seed: int
+
+
+class Fetch(_Message, frozen=True):
+    """Get a blob, and compare it with what was stored."""
+
+    ticket: int
+    blob: bytes
+    size_bytes: int
+    seed: int
+    """What its bytes were drawn from."""
+
+
+class Pay(_Message, frozen=True):
+    """Transfer micro-tokens to an account."""
+
+    ticket: int
+    account: bytes
+    amount: int
+
+
+class Reprice(_Message, frozen=True):
+    """Change the offer: another price of what is stored, in basis points of the present one."""
+
+    ticket: int
+    price_bp: int
+
+
+class Report(_Message, frozen=True):
+    """Tell the status at once."""
+
+
+NodeOrder = (
+    LinksHurt
+    | ConnectionsForgotten
+    | ClockSet
+    | DiskHurt
+    | Buy
+    | Fetch
+    | Pay
+    | Reprice
+    | Report
+)
 
 _order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _news: msgspec.msgpack.Decoder[News] = msgspec.msgpack.Decoder(News)
 _word: msgspec.msgpack.Decoder[NodeWord] = msgspec.msgpack.Decoder(NodeWord)
+_node_order: msgspec.msgpack.Decoder[NodeOrder] = msgspec.msgpack.Decoder(NodeOrder)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(message: Order | News | NodeWord) -> bytes:
+def pack(message: Order | News | NodeWord | NodeOrder) -> bytes:
     """One packet. Raises ValueError when it is too large."""
     data = _encoder.encode(message)
     if len(data) > PACKET_BYTES_MAX:
@@ -173,3 +338,8 @@ def unpack_news(data: bytes) -> News:
 def unpack_word(data: bytes) -> NodeWord:
     """What a node tells. Raises msgspec.DecodeError."""
     return _word.decode(data)
+
+
+def unpack_node_order(data: bytes) -> NodeOrder:
+    """What the harness orders a node. Raises msgspec.DecodeError."""
+    return _node_order.decode(data)

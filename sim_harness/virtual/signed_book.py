@@ -22,7 +22,7 @@ _PROPOSAL: Final = "proposal"
 Slot = tuple[AccountId, Height, Round, str]
 """Signer, height, round, and the kind of vote or "proposal"."""
 Statement = tuple[Digest | None, int]
-"""Header digest, and the valid round of a proposal."""
+"""Header digest and valid round."""
 
 
 class SignedBook:
@@ -90,7 +90,7 @@ class SignedBook:
         """One signed message."""
         if isinstance(message, Vote):
             slot = (message.validator, message.height, message.round, message.kind.name.lower())
-            statement = (message.header_digest, 0)
+            statement = message.stand
         else:
             slot = (message.proposer, message.height, message.round, _PROPOSAL)
             statement = (message.header_digest, message.valid_round)

@@ -38,8 +38,14 @@ class Node:
         self._validators = words.validator_set(weights)
         self._proposers = words.RotatingProposers(list(weights))
         signer = words.NameSigner(me)
+        # The traces' prevotes state no valid round; one of ours that counts at once must not either.
         self.driver = ConsensusDriver(
-            signer.account, signer, words.CHAIN, Parameters(), own_return=own_return
+            signer.account,
+            signer,
+            words.CHAIN,
+            Parameters(),
+            own_return=own_return,
+            accountable=own_return,
         )
         self._timers: dict[str, int] = {}
         self.scheduled: set[tuple[str, int]] = set()

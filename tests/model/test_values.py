@@ -180,6 +180,7 @@ LARGEST: list[tuple[Value, int]] = [
             Round(2**31),
             DIGEST,
             ACCOUNT,
+            Round(2**31 - 1),
             SIGNATURE,
         ),
         VOTE_BYTES_MAX,

@@ -30,10 +30,10 @@ from p2p.model.effects import Penalize
 from p2p.model.inputs import TimerFired
 from p2p.model.parameters import Parameters
 from p2p.model.rejection import Reason, Rejected
-from p2p.model.vote import Proposal, Vote, VoteKind, certificate_votes
+from p2p.model.vote import Proposal, Stand, Vote, VoteKind, certificate_votes
 from p2p.model.vote_summary import VoteSummary
 from p2p.primitives.signing import Signer
-from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId, Round
+from p2p.primitives.units import NO_ROUND, AccountId, Digest, Height, Millis, PeerId, Round
 from p2p.protocol.consensus import gaps
 from p2p.protocol.consensus.early import EarlyVotes
 from p2p.protocol.consensus.gaps import Offer
@@ -81,6 +81,8 @@ class ConsensusDriver:
         parameters: timeouts.
         own_return: our own messages count when the world returns them as inputs, as they do in
             recorded traces; otherwise they count the moment they are signed.
+        accountable: our prevotes state the valid round of the proposal that they answer; not so in
+            recorded traces of the plain protocol, where none do.
     """
 
     def __init__(
@@ -91,11 +93,12 @@ class ConsensusDriver:
         parameters: Parameters,
         *,
         own_return: bool = False,
+        accountable: bool = True,
     ) -> None:
         self._own_return = own_return
         self._chain_id = chain_id
         self._parameters = parameters
-        self._voice = Voice(me, signer, chain_id)
+        self._voice = Voice(me, signer, chain_id, accountable=accountable)
         self._open: OpenHeight | None = None
         self._early = EarlyVotes(())
         self._restored: tuple[StartedEntry, list[JournalEntry]] | None = None
@@ -261,28 +264,29 @@ class ConsensusDriver:
                     self._count(here, vote)
 
     def _on_votes(self, here: OpenHeight, votes: list[Vote], peer: PeerId | None) -> None:
-        groups: dict[tuple[VoteKind, Round, Digest | None], list[Vote]] = {}
+        groups: dict[tuple[VoteKind, Round, Stand], list[Vote]] = {}
         for vote in votes:
             if vote.height == here.height and vote.validator not in here.powers:
                 self._blame(peer, Rejected(Reason.NOT_A_VALIDATOR))
                 return
+            if not vote.is_sound:
+                self._blame(peer, Rejected(Reason.MALFORMED))
+                return
             if vote.height == here.height:
-                groups.setdefault((vote.kind, vote.round, vote.header_digest), []).append(vote)
-        for (kind, round_, value), group in groups.items():
-            if self._overrides(here, kind, round_, value) and here.votes.is_together(group):
+                groups.setdefault((vote.kind, vote.round, vote.stand), []).append(vote)
+        for (kind, round_, stand), group in groups.items():
+            if self._overrides(here, kind, round_, stand) and here.votes.is_together(group):
                 self._count_quorum(here, group)
             else:
                 for vote in group:
                     self._on_vote(here, vote, None)
 
-    def _overrides(
-        self, here: OpenHeight, kind: VoteKind, round_: Round, value: Digest | None
-    ) -> bool:
-        """Whether a quorum for this value would be news; one of any later round may be."""
+    def _overrides(self, here: OpenHeight, kind: VoteKind, round_: Round, stand: Stand) -> bool:
+        """Whether a quorum for this stand would be news; one of any later round may be."""
         tally = here.votes.tally(round_, kind)
         if tally is None:
             return here.decided is None and here.keeps(round_)
-        return here.decided is None and tally.admits_extra(value)
+        return here.decided is None and tally.admits_extra(stand)
 
     def _count_quorum(self, here: OpenHeight, votes: list[Vote]) -> None:
         distinct = list({vote.validator: vote for vote in votes}.values())
@@ -309,7 +313,7 @@ class ConsensusDriver:
             return
         # Journalled as votes: a replay may stop short of the decision, and we signed nothing since.
         round_, value = certificate.round, certificate.header_digest
-        if self._overrides(here, VoteKind.PRECOMMIT, round_, value):
+        if self._overrides(here, VoteKind.PRECOMMIT, round_, (value, NO_ROUND)):
             self._count_quorum(here, list(certificate_votes(certificate)))
         if here.proposals.knows_valid(value):
             here.commit(certificate)

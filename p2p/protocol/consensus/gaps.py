@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from p2p.model.block import ValidatorSet, is_quorum
-from p2p.model.vote import Proposal, Vote, VoteKind
+from p2p.model.vote import Proposal, Stand, Vote, VoteKind
 from p2p.model.vote_summary import (
     TALLIES_MAX,
     ProposalName,
@@ -21,7 +21,7 @@ from p2p.model.vote_summary import (
     bits_of,
     voters_of,
 )
-from p2p.primitives.units import Digest, Round
+from p2p.primitives.units import Round
 from p2p.protocol.consensus.proposals import ProposalBook
 from p2p.protocol.consensus.round_machine import RoundState
 from p2p.protocol.consensus.votes import Tally, VoteKeeper
@@ -32,7 +32,7 @@ PROPOSALS_OFFERED_MAX: Final = 2
 """Each comes with its block."""
 ROUNDS_OF_INTEREST_MAX: Final = 8
 
-Held = dict[tuple[Round, VoteKind], dict[Digest | None, int]]
+Held = dict[tuple[Round, VoteKind], dict[Stand, int]]
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -66,9 +66,10 @@ def summarize(
         names += [ProposalName(round_, value) for value in values]
         for kind in VoteKind:
             tally = votes.tally(round_, kind)
-            for value in tally.values() if tally else ():
-                bits = sum(1 << place[vote.validator] for vote in _votes_for(tally, value))
-                tallies.append(TallySummary(round_, kind, value, voters_of(bits)))
+            for value, valid_round in tally.stands() if tally else ():
+                voters = _votes_for(tally, (value, valid_round))
+                bits = sum(1 << place[vote.validator] for vote in voters)
+                tallies.append(TallySummary(round_, kind, value, valid_round, voters_of(bits)))
     return VoteSummary(
         state.height, state.round, tuple(tallies[:TALLIES_MAX]), tuple(names[:TALLIES_MAX])
     )
@@ -85,7 +86,7 @@ def missing(
     theirs: Held = {}
     for told in summary.tallies:
         slot = theirs.setdefault((told.round, told.kind), {})
-        slot[told.header_digest] = bits_of(told.voters)
+        slot[told.header_digest, told.valid_round] = bits_of(told.voters)
     known = {(name.round, name.header_digest) for name in summary.proposals}
     offered: dict[Vote, None] = {}
     lacking: list[Proposal] = []
@@ -101,9 +102,7 @@ def missing(
     return Offer(tuple(offered), tuple(lacking[:PROPOSALS_OFFERED_MAX]))
 
 
-def _lacking(
-    tally: Tally, theirs: dict[Digest | None, int], validators: ValidatorSet
-) -> list[Vote]:
+def _lacking(tally: Tally, theirs: dict[Stand, int], validators: ValidatorSet) -> list[Vote]:
     """Votes of one tally that a neighbour lacks, a quorum that it has not seen first."""
     place = {validator.account: i for i, validator in enumerate(validators.validators)}
     powers = [validator.power for validator in validators.validators]
@@ -111,16 +110,16 @@ def _lacking(
     for bits in theirs.values():
         anything |= bits
     found: dict[Vote, None] = {}
-    for value in tally.values():
-        bits = theirs.get(value, 0)
+    for quorum in (tally.quorum_for(value) for value, _ in tally.stands()):
+        bits = theirs.get(quorum[0].stand, 0) if quorum else 0
         power = sum(power for i, power in enumerate(powers) if bits >> i & 1)
-        if tally.has_quorum(value) and not is_quorum(power, sum(powers)):
-            found.update(dict.fromkeys(tally.votes_for(value)))
+        if not is_quorum(power, sum(powers)):
+            found.update(dict.fromkeys(quorum))
     for vote in tally.first.values():
         if not anything >> place[vote.validator] & 1:
             found[vote] = None
     return list(found)
 
 
-def _votes_for(tally: Tally | None, value: Digest | None) -> list[Vote]:
-    return [] if tally is None else tally.votes_for(value)
+def _votes_for(tally: Tally | None, stand: Stand) -> list[Vote]:
+    return [] if tally is None else tally.votes_for(*stand)

@@ -97,7 +97,11 @@ class OpenHeight:
     def start(self, first: StartedEntry) -> None:
         """Start the first round (L10), or after a crash the last one, with its lock."""
         self.machine = msgspec.structs.replace(
-            self.machine, locked_round=first.locked_round, locked_value=first.locked_value
+            self.machine,
+            locked_round=first.locked_round,
+            locked_value=first.locked_value,
+            # Nobody knows any more what else was locked before: suppose the worst.
+            other_round=first.locked_round,
         )
         self._start_round(first.round)
         self.run()

@@ -49,6 +49,9 @@ class RoundState(msgspec.Struct, frozen=True):
     locked_value: Digest | None = None
     valid_round: Round = NO_ROUND
     valid_value: Digest | None = None
+    other_round: Round = NO_ROUND
+    """The last round in which another value than `locked_value` was locked. Not in the paper: it
+    decides which valid round a prevote may state without the looks of amnesia."""
 
 
 # ------------------------------------------------------------------------------------- inputs
@@ -160,6 +163,8 @@ class CastVote(msgspec.Struct, frozen=True):
     kind: VoteKind
     round: Round
     value: Digest | None
+    valid_round: Round = NO_ROUND
+    """The polka that allows a prevote for a value; -1 is none, as for nil and precommits."""
 
 
 class Propose(msgspec.Struct, frozen=True):
@@ -271,22 +276,22 @@ def _on_proposal(
                 return None
             # L22-27
             unlocked = state.locked_round == NO_ROUND or state.locked_value == value
-            return _prevote(state, value if valid and unlocked else None)
+            return _prevote(state, value if valid and unlocked else None, NO_ROUND)
         case ProposalWithPolka(valid=False):
             # L28, L32. As in Malachite's specification the step is the driver's to check here.
-            return _prevote(state, None)
+            return _prevote(state, None, NO_ROUND)
         case ProposalWithPolka(value=value, valid_round=valid_round):
             if state.step is not Step.PROPOSE or not 0 <= valid_round < state.round:
                 return None
             # L28-33: a polka not older than the lock, or for the locked value, releases it.
             released = state.locked_round <= valid_round or state.locked_value == value
-            return _prevote(state, value if released else None)
+            return _prevote(state, value if released else None, valid_round)
         case TimeoutPropose():
             if state.step is not Step.PROPOSE:
                 return None
             if (input_.height, input_.round) != (state.height, state.round):
                 return None
-            return _prevote(state, None)  # L57-60
+            return _prevote(state, None, NO_ROUND)  # L57-60
         case _:
             assert_never(input_)
 
@@ -319,12 +324,28 @@ def _polka_current(state: RoundState, value: Digest) -> Transition | None:
     if state.step is Step.PRECOMMIT:
         return Transition(known)
     # L36-41
-    locked = msgspec.structs.replace(known, locked_round=state.round, locked_value=value)
+    changed = state.locked_value not in {None, value}
+    locked = msgspec.structs.replace(
+        known,
+        locked_round=state.round,
+        locked_value=value,
+        other_round=state.locked_round if changed else state.other_round,
+    )
     return _precommit(locked, value)
 
 
-def _prevote(state: RoundState, value: Digest | None) -> Transition:
-    return Transition(_at(state, Step.PREVOTE), CastVote(VoteKind.PREVOTE, state.round, value))
+def _prevote(state: RoundState, value: Digest | None, valid_round: Round) -> Transition:
+    """A prevote, with the valid round of the proposal (Accountable Tendermint, L24 and L30).
+
+    Who precommitted another value since that round names the polka that changed its mind instead:
+    that of its lock. Or it would look as if it had forgotten what it precommitted.
+    """
+    if value is None:
+        valid_round = NO_ROUND
+    elif valid_round < state.other_round:
+        valid_round = state.locked_round
+    cast = CastVote(VoteKind.PREVOTE, state.round, value, valid_round)
+    return Transition(_at(state, Step.PREVOTE), cast)
 
 
 def _precommit(state: RoundState, value: Digest | None) -> Transition:

@@ -55,9 +55,11 @@ def _on_proposal(
         value, valid_round = held.proposal.header_digest, held.proposal.valid_round
         if valid_round == NO_ROUND:  # L22
             return ProposalArrived(value, held.valid)
-        if votes.has_quorum(valid_round, VoteKind.PREVOTE, value):  # L28
+        earlier = valid_round < state.round
+        if earlier and votes.has_quorum(valid_round, VoteKind.PREVOTE, value):  # L28
             return ProposalWithPolka(value, valid_round, held.valid)
-        # Without its proof of lock a proposal cannot be prevoted yet; the timer keeps running.
+        # Without its proof of lock, of an earlier round, a proposal is not prevoted yet, or ever;
+        # the timer keeps running.
     return None
 
 

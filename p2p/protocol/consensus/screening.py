@@ -24,6 +24,8 @@ class Screening(Enum):
 
 def screen_vote(here: OpenHeight | None, early: EarlyVotes, vote: Vote) -> Screening | Rejected:
     """The worth of a vote, of the open height or the next."""
+    if not vote.is_sound:
+        return Rejected(Reason.MALFORMED, "a valid round that no rule states")
     if here is None or vote.height != here.height:
         next_height = here is not None and vote.height == here.height + 1
         return _new_if(next_height and early.admits(vote))
@@ -33,7 +35,7 @@ def screen_vote(here: OpenHeight | None, early: EarlyVotes, vote: Vote) -> Scree
     known = None if tally is None else tally.first.get(vote.validator)
     if known is not None:
         # The second of two conflicting votes is evidence; a third is noise.
-        news = known.header_digest != vote.header_digest and not here.votes.convicted(vote)
+        news = known.stand != vote.stand and not here.votes.convicted(vote)
         return _new_if(news)
     if here.is_far(vote.round):
         return _new_if(here.decided is None and here.votes.would_park(vote))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from p2p.model.effects import Persist
 from p2p.model.vote import Proposal, Vote, sign_proposal, sign_vote
 from p2p.primitives.signing import Signer
-from p2p.primitives.units import AccountId, Digest, Height
+from p2p.primitives.units import NO_ROUND, AccountId, Digest, Height
 from p2p.protocol.consensus.journal import Journal, SignedEntry
 from p2p.protocol.consensus.round_machine import CastVote, Propose, RoundState
 from p2p.protocol.consensus.sign_state import Message, SignGuard, same_statement
@@ -19,7 +19,15 @@ from p2p.protocol.consensus.sign_state import Message, SignGuard, same_statement
 class Voice:
     """Signs for `me`, or is silent without a signer or outside the validator set."""
 
-    def __init__(self, me: AccountId | None, signer: Signer | None, chain_id: Digest) -> None:
+    def __init__(
+        self,
+        me: AccountId | None,
+        signer: Signer | None,
+        chain_id: Digest,
+        *,
+        accountable: bool = True,
+    ) -> None:
+        self._accountable = accountable
         self._me = me
         self._signer = signer
         self._chain_id = chain_id
@@ -53,6 +61,7 @@ class Voice:
                 round=cast.round,
                 header_digest=cast.value,
                 validator=self._me,
+                valid_round=cast.valid_round if self._accountable else NO_ROUND,
             ),
             state,
         )

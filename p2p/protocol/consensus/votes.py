@@ -3,6 +3,9 @@
     Tally       one kind of vote in one round: who voted, and the power behind each value
     VoteKeeper  the tallies of a window of rounds, evidence, and parked votes of far rounds
 
+A quorum for a value agrees on the prevotes' valid round, too: Accountable Tendermint's L36. Where
+all are correct they do, since all answer one proposal.
+
 The first vote of a (kind, round, sender) counts. A conflicting later one is evidence, reported
 once, and does not count; an exact duplicate is nothing. One exception: votes that come together
 and are a quorum for one value all count for that value (`add_quorum`), or an equivocator could
@@ -24,8 +27,8 @@ from typing import Final
 import msgspec
 
 from p2p.model.block import ValidatorSet, is_quorum, is_skip
-from p2p.model.vote import Vote, VoteKind
-from p2p.primitives.units import AccountId, Digest, Round
+from p2p.model.vote import Stand, Vote, VoteKind
+from p2p.primitives.units import NO_ROUND, AccountId, Digest, Round
 
 ROUNDS_AHEAD_MAX: Final = 16
 """Rounds after the current one whose votes are tallied."""
@@ -67,12 +70,14 @@ class Counted(msgspec.Struct, frozen=True):
 class Tally:
     """Votes of one kind in one round."""
 
-    __slots__ = ("_extra", "_powers", "_total", "first", "power", "reported")
+    __slots__ = ("_extra", "_powers", "_quorums", "_total", "first", "power", "reported")
 
     def __init__(self, total_power: int) -> None:
         self._total = total_power
-        self._powers: dict[Value, int] = {}
-        self._extra: dict[Value, dict[AccountId, Vote]] = {}
+        self._powers: dict[Stand, int] = {}
+        self._quorums: dict[Value, Round] = {}
+        """Values with a quorum, and the valid round that it agrees on."""
+        self._extra: dict[Stand, dict[AccountId, Vote]] = {}
         self.first: dict[AccountId, Vote] = {}
         """The vote that counts, by sender, in order of arrival."""
         self.power = 0
@@ -82,40 +87,49 @@ class Tally:
     def add(self, vote: Vote, power: int) -> None:
         """Count the first vote of a sender."""
         self.first[vote.validator] = vote
-        self._powers[vote.header_digest] = self._powers.get(vote.header_digest, 0) + power
+        self._stand_with(vote.stand, power)
         self.power += power
 
     def add_extra(self, vote: Vote, power: int) -> None:
         """Count a conflicting vote for its value, because a quorum is behind that value."""
-        self._extra.setdefault(vote.header_digest, {})[vote.validator] = vote
-        self._powers[vote.header_digest] = self._powers.get(vote.header_digest, 0) + power
+        self._extra.setdefault(vote.stand, {})[vote.validator] = vote
+        self._stand_with(vote.stand, power)
+
+    def _stand_with(self, stand: Stand, power: int) -> None:
+        self._powers[stand] = self._powers.get(stand, 0) + power
+        if is_quorum(self._powers[stand], self._total):
+            self._quorums.setdefault(*stand)
 
     def has_quorum(self, value: Value) -> bool:
-        return is_quorum(self._powers.get(value, 0), self._total)
+        return value in self._quorums
+
+    def quorum_for(self, value: Value) -> list[Vote]:
+        """The votes of the quorum for a value, one a sender; none without a quorum."""
+        if value not in self._quorums:
+            return []
+        return self.votes_for(value, self._quorums[value])
 
     def has_quorum_any(self) -> bool:
         return is_quorum(self.power, self._total)
 
     def quorum_value(self) -> Digest | None:
         """The header digest that has a quorum; nil never counts."""
-        for value in self._powers:
-            if value is not None and self.has_quorum(value):
-                return value
-        return None
+        return next((value for value in self._quorums if value is not None), None)
 
-    def admits_extra(self, value: Value) -> bool:
-        """Whether a quorum for `value` would bring something, within the bound."""
-        return not self.has_quorum(value) and (
-            value in self._extra or len(self._extra) < QUORUM_VALUES_MAX
+    def admits_extra(self, stand: Stand) -> bool:
+        """Whether a quorum for `stand` would bring something, within the bound."""
+        return not self.has_quorum(stand[0]) and (
+            stand in self._extra or len(self._extra) < QUORUM_VALUES_MAX
         )
 
-    def votes_for(self, value: Value) -> list[Vote]:
-        """Every vote for a value, one a sender."""
-        first = [vote for vote in self.first.values() if vote.header_digest == value]
-        return first + list(self._extra.get(value, {}).values())
+    def votes_for(self, value: Value, valid_round: Round = NO_ROUND) -> list[Vote]:
+        """Every vote with this stand, one a sender."""
+        stand = (value, valid_round)
+        first = [vote for vote in self.first.values() if vote.stand == stand]
+        return first + list(self._extra.get(stand, {}).values())
 
-    def values(self) -> list[Value]:
-        """The values that have votes, in order of arrival."""
+    def stands(self) -> list[Stand]:
+        """What has votes, in order of arrival."""
         return list(self._powers)
 
     def __len__(self) -> int:
@@ -144,35 +158,35 @@ class VoteKeeper:
             power = self._powers[vote.validator]
             tally.add(vote, power)
             self._senders.setdefault(vote.round, {})[vote.validator] = power
-        elif known.header_digest != vote.header_digest:
+        elif known.stand != vote.stand:
             conflict = self._convict(known, vote)
         return Counted(self._crossed(tally, vote, current), conflict)
 
     def add_quorum(self, votes: Sequence[Vote]) -> list[tuple[Vote, Vote]]:
-        """Count votes of one kind, round and value that together are a quorum (`is_together`).
+        """Count votes of one kind, round and stand that together are a quorum (`is_together`).
 
         Returns the equivocations that they show, as (counted first, conflicting).
         """
         found: list[tuple[Vote, Vote]] = []
         tally = self._tally(votes[0].round, votes[0].kind)
-        extras = tally.admits_extra(votes[0].header_digest)
+        extras = tally.admits_extra(votes[0].stand)
         for vote in votes:
             known = tally.first.get(vote.validator)
             power = self._powers[vote.validator]
             if known is None:
                 tally.add(vote, power)
                 self._senders.setdefault(vote.round, {})[vote.validator] = power
-            elif known.header_digest != vote.header_digest:
+            elif known.stand != vote.stand:
                 conflict = self._convict(known, vote)
                 if conflict is not None:
                     found.append((conflict, vote))
-                held = tally.votes_for(vote.header_digest)
+                held = tally.votes_for(*vote.stand)
                 if extras and all(other.validator != vote.validator for other in held):
                     tally.add_extra(vote, power)
         return found
 
     def is_together(self, votes: Iterable[Vote]) -> bool:
-        """Whether votes of one kind, round and value have distinct senders with a quorum."""
+        """Whether votes of one kind, round and stand have distinct senders with a quorum."""
         senders = {vote.validator: self._powers.get(vote.validator, 0) for vote in votes}
         return is_quorum(sum(senders.values()), self._total)
 
@@ -241,6 +255,14 @@ class VoteKeeper:
                 value = tally.quorum_value()
                 if value is not None:
                     yield round_, value
+
+    def polkas(self) -> Iterator[list[Vote]]:
+        """The quorums of prevotes for a value, by round: what a later judge may ask for."""
+        for round_, kind in sorted(self._tallies):
+            tally = self._tallies[round_, kind]
+            value = tally.quorum_value() if kind is VoteKind.PREVOTE else None
+            if value is not None:
+                yield tally.quorum_for(value)
 
     def convicted(self, vote: Vote) -> bool:
         """Whether the evidence of this vote's slot has been reported."""

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from p2p.model.vote import VoteKind
@@ -45,9 +46,18 @@ def locked(step: Step, *, at: int, on: bytes = A) -> RoundState:
     return RoundState(H, R, step, Round(at), some_value("A"), Round(at), some_value("A"))
 
 
-def prevote(value: object) -> RoundOutput:
+def changed(step: Step, *, from_: int, locked_round: int = 3) -> RoundState:
+    """Locked on A, after a lock on B in round `from_`."""
+    state = RoundState(H, R, step, Round(locked_round), A, other_round=Round(from_))
+    if step is not Step.PRECOMMIT:
+        return state
+    return msgspec.structs.replace(state, valid_round=R, valid_value=A)
+
+
+def prevote(value: object, valid_round: int = -1) -> RoundOutput:
     assert value in {A, B, None}
-    return CastVote(VoteKind.PREVOTE, R, A if value == A else B if value == B else None)
+    text = A if value == A else B if value == B else None
+    return CastVote(VoteKind.PREVOTE, R, text, Round(valid_round))
 
 
 def precommit(value: object) -> RoundOutput:
@@ -99,7 +109,7 @@ def precommit(value: object) -> RoundOutput:
         (
             locked(Step.PROPOSE, at=1),
             ProposalWithPolka(B, Round(1), valid=True),
-            Transition(locked(Step.PREVOTE, at=1), prevote(B)),
+            Transition(locked(Step.PREVOTE, at=1), prevote(B, 1)),
         ),
         (
             locked(Step.PROPOSE, at=1),
@@ -109,7 +119,7 @@ def precommit(value: object) -> RoundOutput:
         (
             locked(Step.PROPOSE, at=1),
             ProposalWithPolka(A, Round(0), valid=True),
-            Transition(locked(Step.PREVOTE, at=1), prevote(A)),
+            Transition(locked(Step.PREVOTE, at=1), prevote(A, 0)),
         ),
         (
             PROPOSE,
@@ -135,6 +145,32 @@ def precommit(value: object) -> RoundOutput:
             Transition(RoundState(H, R, Step.PRECOMMIT, valid_round=R, valid_value=A)),
         ),
         (PROPOSE, PolkaCurrent(A), None),
+        # What was locked before is remembered: prevotes must not look as if it were forgotten.
+        (
+            msgspec.structs.replace(PREVOTE, locked_round=Round(1), locked_value=B),
+            PolkaCurrent(A),
+            Transition(changed(Step.PRECOMMIT, from_=1), precommit(A)),
+        ),
+        (
+            changed(Step.PREVOTE, from_=0, locked_round=2),
+            PolkaCurrent(A),
+            Transition(changed(Step.PRECOMMIT, from_=0), precommit(A)),
+        ),
+        (
+            changed(Step.PROPOSE, from_=1, locked_round=2),
+            ProposalWithPolka(A, Round(0), valid=True),
+            Transition(changed(Step.PREVOTE, from_=1, locked_round=2), prevote(A, 2)),
+        ),
+        (
+            changed(Step.PROPOSE, from_=1, locked_round=2),
+            ProposalWithPolka(A, Round(1), valid=True),
+            Transition(changed(Step.PREVOTE, from_=1, locked_round=2), prevote(A, 1)),
+        ),
+        (
+            changed(Step.PROPOSE, from_=1, locked_round=2),
+            ProposalArrived(A, valid=True),
+            Transition(changed(Step.PREVOTE, from_=1, locked_round=2), prevote(A, 2)),
+        ),
         # L44-L46
         (PREVOTE, PolkaNil(), Transition(PRECOMMIT, precommit(None))),
         (

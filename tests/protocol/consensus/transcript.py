@@ -5,8 +5,9 @@
     start | build VALUE | proposal WHO ROUND VALUE VALID_ROUND | vote KIND WHO ROUND VALUE
     timer STEP | quorum KIND ROUND VALUE WHO... | crash | crash without journal
 
-`-` is nil or nothing. A value that begins with `bad` is invalid. After the orders of each input
-stands the state, if it changed: `= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
+`-` is nil or nothing. A prevote that states a valid round says VALUE@ROUND. A value that begins
+with `bad` is invalid. After the orders of each input stands the state, if it changed:
+`= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
 
 `python -m tests.protocol.consensus.transcript FILE...` writes the files anew from their inputs, for
 review against the paper.
@@ -15,11 +16,13 @@ review against the paper.
 import sys
 from pathlib import Path
 
+import msgspec
+
 from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
 from p2p.model.inputs import TimerFired
 from p2p.model.vote import Proposal, Vote
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Digest, Height, Round
+from p2p.primitives.units import NO_ROUND, Digest, Height, Round
 from p2p.protocol.consensus.interface import (
     BlockRestored,
     BroadcastProposal,
@@ -97,7 +100,10 @@ def _input(shell: Shell, told: list[str]) -> ConsensusInput:
 
 
 def _vote(kind: str, who: str, round_: str, value: str) -> Vote:
-    return words.vote(kind, who, int(round_), None if value == "-" else value, height=HEIGHT)
+    text, _, valid_round = value.partition("@")
+    vote = words.vote(kind, who, int(round_), None if text == "-" else text, height=HEIGHT)
+    stated = NO_ROUND if not valid_round else Round(int(valid_round))
+    return msgspec.structs.replace(vote, valid_round=stated)
 
 
 def _digest(value: str) -> Digest | None:
@@ -134,7 +140,9 @@ def _said(message: Vote | Proposal) -> str:
         value = _text(message.header_digest)
         return f"proposal {message.round} {value} {message.valid_round}"
     who = words.name_of(message.validator)
-    return f"{message.kind.name.lower()} {who} {message.round} {_text(message.header_digest)}"
+    stated = "" if message.valid_round == NO_ROUND else f"@{message.valid_round}"
+    value = _text(message.header_digest) + stated
+    return f"{message.kind.name.lower()} {who} {message.round} {value}"
 
 
 def _text(digest: Digest | None) -> str:
