@@ -4,15 +4,15 @@ A `State` is immutable. Its mappings stand in key order, so one state has one en
 encoding is all that a node has to keep. Executing a block makes the next state; see
 `p2p.protocol.ledger`.
 
-Its root is an RFC 6962 Merkle root over one leaf an entry: totals, accounts by id, channels by id,
-unbonding in order, the two validator sets, the proposers' priorities. A header carries the root,
-so a certificate over the header and one path prove what an account owns to somebody who holds
-nothing else.
+Its root is an RFC 6962 Merkle root over its parts: totals, accounts, channels, unbonding in order,
+the two validator sets, the proposers' priorities. Accounts and channels are Merkle maps, so a block
+hashes no more than what it touched. A header carries the root, so a certificate over the header
+and one path prove what an account owns to somebody who holds nothing else.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -31,14 +31,8 @@ from p2p.model.fields import (
 from p2p.model.parameters import Genesis, Parameters
 from p2p.model.proposer import ProposerPriorities
 from p2p.primitives.codec import Value, encode
-from p2p.primitives.digests import (
-    PATH_LENGTH_MAX,
-    digest,
-    leaf_digest,
-    merkle_path,
-    merkle_root_of_digests,
-    merkle_verify,
-)
+from p2p.primitives.digests import digest, leaf_digest, merkle_root_of_digests
+from p2p.primitives.merkle_map import KEY_BITS, MapPath, MerkleMap, path_digest
 from p2p.primitives.units import (
     BASIS_POINTS,
     KIB,
@@ -50,14 +44,15 @@ from p2p.primitives.units import (
     Height,
 )
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 SUPPLY_MAX: Final = 2**60
 """An eighth of the largest amount: sums of powers and priorities stay within 64 bits, too."""
 STATE_BYTES_MAX: Final = 256 * MIB
 """A million accounts; a bound for what is read back from our own disk."""
 ROW_BYTES_MAX: Final = KIB
+PARTS_MAX: Final = 16
+"""Parts of a state under its root; more than there are, so that a proof may outlive a change."""
+_ACCOUNTS_PART: Final = 1
+_CHANNELS_PART: Final = 2
 
 
 class Account(Value, frozen=True):
@@ -103,13 +98,20 @@ class Unbonding(Value, frozen=True):
 
 
 class RewardRow(Value, frozen=True, tag="reward"):
-    """One settlement. received + validators + burned = amount; received = amount - fee + bonus."""
+    """One settlement. received + validators + burned = amount; received = amount - fee + bonus.
+
+    It holds all that the split was made of, so whoever has the receipt can make it again.
+    """
 
     height: HeightField
     channel: ChannelField
     consumer: AccountField
     provider: AccountField
     epoch: HeightField
+    settled: AmountField
+    """What the channel had settled before: the receipt's amount is this and `amount` together."""
+    quality: Annotated[int, Meta(ge=0, le=BASIS_POINTS)]
+    """The provider's, which the bonus was worked out with."""
     amount: AmountField
     """Settled now: the receipt's amount beyond what was settled before."""
     fee: AmountField
@@ -161,25 +163,48 @@ class PrioritiesEntry(Value, frozen=True, tag="priorities"):
     priorities: ProposerPriorities
 
 
-class EntryDigests(msgspec.Struct, frozen=True):
-    """Leaf digests of the many entries, in key order; derived, kept to spare hashing them again."""
+class EntryMaps(msgspec.Struct, frozen=True):
+    """Merkle maps of the many entries; derived, kept to spare hashing them again."""
 
-    accounts: dict[AccountId, Digest]
-    channels: dict[ChannelId, Digest]
+    accounts: MerkleMap
+    channels: MerkleMap
+
+
+class StatePath(Value, frozen=True):
+    """The way from an entry of an account or channel map to the state root."""
+
+    siblings: Annotated[tuple[DigestField, ...], Meta(max_length=KEY_BITS)]
+    turns: Annotated[bytes, Meta(max_length=KEY_BITS // 8)]
+    parts: Annotated[tuple[DigestField, ...], Meta(max_length=PARTS_MAX)]
+
+    def leads(self, entry: Value, part: int, state_root: Digest) -> bool:
+        """Whether the entry stands in this part of the state with this root."""
+        found = path_digest(leaf_digest(encode(entry)), MapPath(self.siblings, self.turns))
+        if part >= len(self.parts) or found != self.parts[part]:
+            return False
+        return merkle_root_of_digests(self.parts) == state_root
 
 
 class AccountProof(Value, frozen=True, tag="account_proof"):
-    """That a state with a known root holds this account: leaf `index` of `size`, and its path."""
+    """That the state with a known root holds this account."""
 
     entry: AccountEntry
-    index: CountField
-    size: CountField
-    path: Annotated[tuple[DigestField, ...], Meta(max_length=PATH_LENGTH_MAX)]
+    path: StatePath
 
     def proves(self, state_root: Digest) -> bool:
         """Whether the account stands in the state of this root."""
-        leaf = leaf_digest(encode(self.entry))
-        return merkle_verify(state_root, leaf, self.path, index=self.index, size=self.size)
+        return self.path.leads(self.entry, _ACCOUNTS_PART, state_root)
+
+
+class ChannelProof(Value, frozen=True, tag="channel_proof"):
+    """That the state with a known root holds this channel, settled so far."""
+
+    entry: ChannelEntry
+    path: StatePath
+
+    def proves(self, state_root: Digest) -> bool:
+        """Whether the channel stands in the state of this root."""
+        return self.path.leads(self.entry, _CHANNELS_PART, state_root)
 
 
 class State(Value, frozen=True, tag="state", dict=True):
@@ -214,41 +239,50 @@ class State(Value, frozen=True, tag="state", dict=True):
     @cached_property
     def root(self) -> Digest:
         """What a header says of the state after its block."""
-        return merkle_root_of_digests(self._leaves())
+        return merkle_root_of_digests(self.parts())
 
     @cached_property
-    def entry_digests(self) -> EntryDigests:
-        """Leaf digests of accounts and channels."""
-        return EntryDigests(
-            accounts={key: _account_leaf(key, value) for key, value in self.accounts.items()},
-            channels={key: _channel_leaf(key, value) for key, value in self.channels.items()},
+    def entry_maps(self) -> EntryMaps:
+        """Accounts and channels as Merkle maps."""
+        return EntryMaps(
+            accounts=MerkleMap({k: _account_leaf(k, one) for k, one in self.accounts.items()}),
+            channels=MerkleMap({k: _channel_leaf(k, one) for k, one in self.channels.items()}),
         )
 
-    def _leaves(self) -> list[Digest]:
-        rest: list[Value] = [UnbondingEntry(entry) for entry in self.unbonding]
-        rest.append(ValidatorsEntry(Height(self.height + 1), self.validators))
-        rest.append(ValidatorsEntry(Height(self.height + 2), self.next_validators))
-        rest.append(PrioritiesEntry(Height(self.height + 1), self.priorities))
-        totals = TotalsEntry(self.height, self.time_ms, self.supply)
-        return [
-            leaf_digest(encode(totals)),
-            *self.entry_digests.accounts.values(),
-            *self.entry_digests.channels.values(),
-            *(leaf_digest(encode(entry)) for entry in rest),
-        ]
+    def parts(
+        self, *, accounts: Digest | None = None, channels: Digest | None = None
+    ) -> tuple[Digest, ...]:
+        """Digests of the parts under the root.
+
+        `accounts` and `channels` stand for maps that are held elsewhere, as in a snapshot.
+        """
+        height = self.height
+        unbonding = [leaf_digest(encode(UnbondingEntry(entry))) for entry in self.unbonding]
+        return (
+            leaf_digest(encode(TotalsEntry(height, self.time_ms, self.supply))),
+            accounts or self.entry_maps.accounts.digest,
+            channels or self.entry_maps.channels.digest,
+            merkle_root_of_digests(unbonding),
+            leaf_digest(encode(ValidatorsEntry(Height(height + 1), self.validators))),
+            leaf_digest(encode(ValidatorsEntry(Height(height + 2), self.next_validators))),
+            leaf_digest(encode(PrioritiesEntry(Height(height + 1), self.priorities))),
+        )
 
     def account_proof(self, account: AccountId) -> AccountProof | None:
         """Proof of what an account owns, or None when there is no such account."""
         if account not in self.accounts:
             return None
-        leaves = self._leaves()
-        index = 1 + list(self.accounts).index(account)
-        return AccountProof(
-            entry=AccountEntry(account, self.accounts[account]),
-            index=index,
-            size=len(leaves),
-            path=merkle_path(leaves, index),
-        )
+        path = self.entry_maps.accounts.path(account)
+        entry = AccountEntry(account, self.accounts[account])
+        return AccountProof(entry, StatePath(path.siblings, path.turns, self.parts()))
+
+    def channel_proof(self, channel: ChannelId) -> ChannelProof | None:
+        """Proof of what a channel holds and has settled, or None when there is none."""
+        if channel not in self.channels:
+            return None
+        path = self.entry_maps.channels.path(channel)
+        entry = ChannelEntry(channel, self.channels[channel])
+        return ChannelProof(entry, StatePath(path.siblings, path.turns, self.parts()))
 
     def named(self, header_digest: Digest) -> "State":
         """This state with the digest of the header that names it; roots do not cover it."""
@@ -259,18 +293,30 @@ class State(Value, frozen=True, tag="state", dict=True):
     def inherit_digests(
         self, before: "State", accounts: Iterable[AccountId], channels: Iterable[ChannelId]
     ) -> None:
-        """Take the leaf digests of `before`, but for the entries that changed since.
+        """Take the Merkle maps of `before`, but for the entries that changed since.
 
         It changes nothing that can be seen but the time that `root` takes. Call it before `root`.
+
+        Raises:
+            ValueError: an entry came or went that was not named.
         """
-        self.__dict__["entry_digests"] = EntryDigests(
-            accounts=_updated(
-                before.entry_digests.accounts, self.accounts, accounts, _account_leaf
+        maps = EntryMaps(
+            accounts=before.entry_maps.accounts.updated(
+                {
+                    key: _account_leaf(key, self.accounts[key]) if key in self.accounts else None
+                    for key in accounts
+                }
             ),
-            channels=_updated(
-                before.entry_digests.channels, self.channels, channels, _channel_leaf
+            channels=before.entry_maps.channels.updated(
+                {
+                    key: _channel_leaf(key, self.channels[key]) if key in self.channels else None
+                    for key in channels
+                }
             ),
         )
+        if (maps.accounts.size, maps.channels.size) != (len(self.accounts), len(self.channels)):
+            raise ValueError("an entry changed that was not named")
+        self.__dict__["entry_maps"] = maps
 
 
 def _account_leaf(key: AccountId, account: Account) -> Digest:
@@ -279,23 +325,6 @@ def _account_leaf(key: AccountId, account: Account) -> Digest:
 
 def _channel_leaf(key: ChannelId, channel: Channel) -> Digest:
     return leaf_digest(encode(ChannelEntry(key, channel)))
-
-
-def _updated(
-    digests: Mapping[K, Digest],
-    entries: Mapping[K, V],
-    changed: Iterable[K],
-    leaf: Callable[[K, V], Digest],
-) -> dict[K, Digest]:
-    fresh = dict(digests)
-    for key in changed:
-        if key in entries:
-            fresh[key] = leaf(key, entries[key])
-        else:
-            fresh.pop(key, None)
-    if len(fresh) != len(entries):
-        raise ValueError("an entry changed that was not named")
-    return {key: fresh[key] for key in entries}
 
 
 class Rules(msgspec.Struct, frozen=True):

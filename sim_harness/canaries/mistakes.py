@@ -52,17 +52,16 @@ def ever_settles(
 
 def whole_row(draft: Draft, receipt: ServiceReceipt) -> RewardRow:
     """A row of the receipt's whole amount, not of what is new in it."""
-    parts = split(
-        receipt.amount,
-        quality=draft.quality(receipt.provider),
-        parameters=draft.rules.parameters,
-    )
+    quality = draft.quality(receipt.provider)
+    parts = split(receipt.amount, quality=quality, parameters=draft.rules.parameters)
     return RewardRow(
         height=draft.height,
         channel=receipt.channel,
         consumer=receipt.consumer,
         provider=receipt.provider,
         epoch=receipt.epoch,
+        settled=Amount(0),
+        quality=quality,
         amount=receipt.amount,
         fee=parts.fee,
         validators=parts.validators,

@@ -152,6 +152,8 @@ async def test_rewards_are_checked_against_their_block(
         consumer=OTHER.account,
         provider=KEY.account,
         epoch=Height(1),
+        settled=Amount(0),
+        quality=0,
         amount=Amount(100),
         fee=Amount(5),
         validators=Amount(0),

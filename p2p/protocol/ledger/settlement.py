@@ -41,15 +41,16 @@ def _row(draft: Draft, receipt: ServiceReceipt) -> RewardRow:
     channel = draft.channel(receipt.channel)
     assert channel is not None, "its receipt was found good"
     amount = Amount(receipt.amount - channel.settled)
-    parts = split(
-        amount, quality=draft.quality(receipt.provider), parameters=draft.rules.parameters
-    )
+    quality = draft.quality(receipt.provider)
+    parts = split(amount, quality=quality, parameters=draft.rules.parameters)
     return RewardRow(
         height=draft.height,
         channel=receipt.channel,
         consumer=receipt.consumer,
         provider=receipt.provider,
         epoch=receipt.epoch,
+        settled=channel.settled,
+        quality=quality,
         amount=amount,
         fee=parts.fee,
         validators=parts.validators,

@@ -41,6 +41,8 @@ def test_a_settlement_pays_provider_and_validators_and_burns_the_rest() -> None:
             consumer=account(3),
             provider=account(4),
             epoch=Height(2),
+            settled=Amount(0),
+            quality=6_000,
             amount=Amount(4_000),
             fee=Amount(200),
             validators=Amount(20),
