@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
-from typing import Final, TypeVar, assert_never
+from typing import Final, Protocol, TypeVar
 
 import psutil
 import trio
@@ -22,6 +22,7 @@ from p2p.api.client import ApiClient
 from sim_harness.live.messages import (
     AdNoted,
     CommitNoted,
+    NodeOrder,
     NodeWord,
     Noted,
     Ready,
@@ -60,6 +61,19 @@ class NodeState(Enum):
     STARTING = "starting"
     UP = "up"
     PAUSED = "paused"
+
+
+class Listener(Protocol):
+    """Hears all that happens in a cluster, as it happens."""
+
+    def began(self, index: int) -> None:
+        """A process of a node was started."""
+
+    def heard(self, index: int, word: NodeWord) -> None:
+        """A node told something."""
+
+    def ended(self, index: int, code: int, *, ordered: bool) -> bool:
+        """A process ended; whether that is in order though nobody ordered it."""
 
 
 class LiveNode:
@@ -117,6 +131,7 @@ class LiveCluster:
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._ending: set[Child] = set()
+        self.listener: Listener | None = None
         self.nodes = [LiveNode(index, home) for index, home in enumerate(homes)]
         self.decided: dict[int, CommitNoted] = {}
         """The first commit that any node told, by height."""
@@ -144,6 +159,8 @@ class LiveCluster:
             node=index, home=node.home, log=node.log, options={**self._options, **(options or {})}
         )
         node.child = child
+        if self.listener is not None:
+            self.listener.began(index)
         self._nursery.start_soon(self._watch, node, child)
         await self.wait(
             lambda _: node.child is not child or node.state is not NodeState.STARTING,
@@ -170,6 +187,11 @@ class LiveCluster:
         await child.signal(SIGKILL)
         await child.exited.wait()
         await self._wait_down(index)
+
+    async def order(self, index: int, order: NodeOrder) -> bool:
+        """Order something of a node; False when it has no process, or takes no more orders."""
+        child = self.nodes[index].child
+        return child is not None and await child.tell(order)
 
     async def stop(self, index: int) -> int:
         """SIGTERM, and SIGKILL when that does not end it; the exit code."""
@@ -273,15 +295,19 @@ class LiveCluster:
             self._tell_change()
         await child.exited.wait()
         child.close()
-        if child in self._ending:
-            self._ending.discard(child)
-        else:
+        ordered, excused = child in self._ending, False
+        self._ending.discard(child)
+        if self.listener is not None:
+            excused = self.listener.ended(node.index, child.code or 0, ordered=ordered)
+        if not ordered and not excused:
             self.failures.append(_failure(node, child))
         node.state = NodeState.DOWN
         node.child = None
         self._tell_change()
 
     def _hear(self, node: LiveNode, word: NodeWord) -> None:
+        if self.listener is not None:
+            self.listener.heard(node.index, word)
         match word:
             case Status():
                 node.status = word
@@ -299,7 +325,7 @@ class LiveCluster:
             case Noted():
                 _append(node.notes, word, NOTES_MAX)
             case _:
-                assert_never(word)
+                pass  # For the listener alone.
 
     def _commit(self, node: LiveNode, commit: CommitNoted) -> None:
         first = self.decided.setdefault(commit.height, commit)

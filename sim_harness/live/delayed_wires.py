@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -22,8 +22,37 @@ from p2p.primitives.units import KIB, MIB, PeerId
 IN_FLIGHT_BYTES_MAX: Final = 1 * MIB
 """What one direction of a connection holds before its sender waits: as a large socket buffer."""
 PARCEL_BYTES_MAX: Final = 64 * KIB
+BREAKS_S: Final = 15.0
+"""What stays lost for so long breaks the connection: pings go unanswered."""
+READ_SLOWLY_BYTES: Final = 1 * KIB
+"""What a slow reader takes at a time."""
 LINGER_S: Final = 5.0
 """How long a closed stream still tries to deliver to a peer that does not read."""
+
+
+class Way(Protocol):
+    """What lies on one direction of a connection."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether bytes pass at once, without being kept."""
+
+    @property
+    def swallows(self) -> bool:
+        """Whether bytes are gone for good."""
+
+    @property
+    def reads_per_second(self) -> int | None:
+        """How fast this end takes what the other one sends; None is as fast as it can."""
+
+    def late_s(self, size: int) -> float:
+        """How much later so many bytes arrive that are sent now; `BREAKS_S` or more: never."""
+
+    def passes(self, size: int) -> bool:
+        """Whether so many bytes that are due may arrive now."""
+
+    async def wait_change(self) -> None:
+        """Until `passes` may say something else."""
 
 
 class Distance:
@@ -35,19 +64,35 @@ class Distance:
         self._delay_s, self._jitter_s = delay_ms / 1000, jitter_ms / 1000
         self._draws = Random(seed)
 
+    is_clear = False
+    swallows = False
+    reads_per_second: int | None = None
+
     def draw_s(self) -> float:
         """One way, in seconds."""
         return self._delay_s + self._jitter_s * self._draws.random()
+
+    def late_s(self, size: int) -> float:
+        """As drawn, however many bytes there are."""
+        return self.draw_s()
+
+    def passes(self, size: int) -> bool:
+        """Always."""
+        return True
+
+    async def wait_change(self) -> None:
+        """For ever."""
+        await trio.sleep_forever()
 
 
 class DelayedStream(trio.abc.Stream):
     """A stream whose sent bytes arrive later. `pump` has to run as long as it lives."""
 
-    def __init__(self, inner: trio.abc.Stream, distance: Distance) -> None:
+    def __init__(self, inner: trio.abc.Stream, way: Way) -> None:
         self.socket = getattr(inner, "socket", None)
         """The real one, for whoever asks for addresses."""
         self._inner = inner
-        self._distance = distance
+        self._way = way
         self._parcels: deque[tuple[float, bytes]] = deque()
         """What is under way, by the moment it arrives; no bytes are the end."""
         self._in_flight = 0
@@ -58,6 +103,9 @@ class DelayedStream(trio.abc.Stream):
         self._is_closed = False
         self._is_broken = False
         self._is_pumped = True
+        self._is_forgotten = False
+        self._breaks_s = float("inf")
+        """When a loss will have broken the connection."""
         self._pump_scope = trio.CancelScope()
         self._receive_scope: trio.CancelScope | None = None
 
@@ -70,6 +118,9 @@ class DelayedStream(trio.abc.Stream):
         try:
             await trio.lowlevel.checkpoint()
             self._check()
+            if self._way.is_clear and not self._parcels:
+                await self._inner.send_all(data)
+                return
             view = memoryview(data)
             for start in range(0, len(view), PARCEL_BYTES_MAX):
                 await self._wait_room()
@@ -94,11 +145,24 @@ class DelayedStream(trio.abc.Stream):
             raise trio.BrokenResourceError("the connection broke")
 
     def _post(self, data: bytes) -> None:
+        if data and self._way.swallows:
+            return
+        now_s = trio.current_time()
+        late_s = self._way.late_s(len(data))
+        if late_s >= BREAKS_S:
+            self._breaks_s = min(self._breaks_s, now_s + BREAKS_S)
         # Nothing overtakes what was sent before.
-        self._due_s = max(self._due_s, trio.current_time() + self._distance.draw_s())
+        self._due_s = max(self._due_s, now_s + late_s)
         self._parcels.append((self._due_s, data))
         self._in_flight += len(data)
         self._changed.unpark_all()
+
+    def forget(self) -> None:
+        """Break this end alone: nothing is sent, and the other end is not told."""
+        self._is_forgotten = self._is_broken = True
+        if self._receive_scope is not None:
+            self._receive_scope.cancel()
+        self._pump_scope.cancel()
 
     # ---- delivering --------------------------------------------------------------------------
 
@@ -116,14 +180,24 @@ class DelayedStream(trio.abc.Stream):
             self._parcels.clear()
             self._in_flight = 0
             self._sending.unpark_all()
-            if self._is_closed or trio.current_effective_deadline() == float("-inf"):
+            if self._is_forgotten:
+                pass  # The other end goes on believing in it until somebody lets go of it.
+            elif (
+                self._is_closed
+                or self._breaks_s < float("inf")
+                or trio.current_effective_deadline() == float("-inf")
+            ):
                 await trio.aclose_forcefully(self._inner)
 
     async def _deliver(self) -> bool:
         """Wait for the next parcels and hand them over; False at the end."""
         while not self._parcels:
             await self._changed.park()
-        await trio.sleep_until(self._parcels[0][0])
+        await trio.sleep_until(min(self._parcels[0][0], self._breaks_s))
+        if self._breaks_s <= trio.current_time():
+            raise trio.BrokenResourceError("packets stayed lost")
+        while not self._way.passes(len(self._parcels[0][1])):
+            await self._way.wait_change()
         now_s, due = trio.current_time(), bytearray()
         while self._parcels and self._parcels[0][0] <= now_s and self._parcels[0][1]:
             due += self._parcels.popleft()[1]
@@ -142,11 +216,20 @@ class DelayedStream(trio.abc.Stream):
             raise trio.ClosedResourceError("this stream was closed")
         if self._receive_scope is not None:
             raise trio.BusyResourceError("another task is receiving on this stream")
+        if self._is_forgotten:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError("the connection broke")
         try:
             with trio.CancelScope() as self._receive_scope:
+                rate = self._way.reads_per_second
+                if rate is not None:
+                    max_bytes = min(max_bytes or READ_SLOWLY_BYTES, READ_SLOWLY_BYTES)
+                    await trio.sleep(max_bytes / rate)
                 return await self._inner.receive_some(max_bytes)
         finally:
             self._receive_scope = None
+        if self._is_forgotten:
+            raise trio.BrokenResourceError("the connection broke")
         raise trio.ClosedResourceError("this stream was closed")
 
     async def aclose(self) -> None:
@@ -158,7 +241,7 @@ class DelayedStream(trio.abc.Stream):
             self._sending.unpark_all()
             self._post(b"")
             self._pump_scope.deadline = self._due_s + LINGER_S
-        if not self._is_pumped:
+        if not self._is_pumped and not self._is_forgotten:
             await trio.aclose_forcefully(self._inner)
         await trio.lowlevel.checkpoint()
 

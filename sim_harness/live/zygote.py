@@ -17,6 +17,7 @@ import trio.socket
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
     Exited,
+    NodeOrder,
     NodeWord,
     Order,
     Signal,
@@ -32,6 +33,8 @@ NODE_ENTRY: Final = "sim_harness.live.node_process:run"
 WARM_DEADLINE_S: Final = 90.0
 SPAWN_DEADLINE_S: Final = 30.0
 CLOSE_DEADLINE_S: Final = 5.0
+TELL_DEADLINE_S: Final = 5.0
+"""For a node to make room for an order: a frozen one makes none."""
 
 
 class ZygoteError(Exception):
@@ -60,6 +63,16 @@ class Child:
         except ConnectionResetError:
             return None
         return unpack_word(data) if data else None
+
+    async def tell(self, order: NodeOrder) -> bool:
+        """Order something of it; False when it is gone, or deaf for `TELL_DEADLINE_S`."""
+        with trio.move_on_after(TELL_DEADLINE_S):
+            try:
+                await self._channel.send(pack(order))
+            except OSError:
+                return False
+            return True
+        return False
 
     def close(self) -> None:
         """Let go of its socket; a child that still runs ends itself."""
