@@ -8,9 +8,9 @@ from p2p.model.ledger import Channel, RewardRow, Rules
 from p2p.model.parameters import Parameters
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
+from p2p.model.rewards import Split, split
 from p2p.primitives.units import Amount
 from p2p.protocol.ledger.draft import Draft
-from p2p.protocol.ledger.rewards import Split, split
 
 
 def half_is_quorum(power: int, total: int) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p.protocol.ledger.rewards import split
+from p2p.model.rewards import split
 from sim_harness.virtual.checkers import (
     SAFETY,
     nobody_banned,

@@ -11,8 +11,8 @@ Executing block h from the state after h - 1:
 Everything here is a pure function; what is inside a block was verified before it came here.
 """
 
+from p2p.model.rewards import Split, split
 from p2p.protocol.ledger.execution import build_block, execute_block
 from p2p.protocol.ledger.genesis import genesis_state
-from p2p.protocol.ledger.rewards import Split, split
 
 __all__ = ["Split", "build_block", "execute_block", "genesis_state", "split"]

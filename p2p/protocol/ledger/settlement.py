@@ -13,9 +13,9 @@ from p2p.model.admission import receipt_refusal
 from p2p.model.ledger import RewardRow
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
+from p2p.model.rewards import shares, split
 from p2p.primitives.units import Amount
 from p2p.protocol.ledger.draft import Draft
-from p2p.protocol.ledger.rewards import shares, split
 
 
 def settle(draft: Draft, receipts: Sequence[ServiceReceipt]) -> tuple[RewardRow, ...] | Rejected:

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.model.parameters import Parameters, with_overrides
+from p2p.model.rewards import Split, shares, split
 from p2p.primitives.units import AMOUNT_MAX, AccountId, Amount
-from p2p.protocol.ledger import Split, split
-from p2p.protocol.ledger.rewards import shares
 
 AMOUNTS = st.one_of(st.integers(0, 5_000), st.integers(0, AMOUNT_MAX))
 RATES = st.integers(0, 10_000)
