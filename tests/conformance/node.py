@@ -38,7 +38,7 @@ class Node:
         self._validators = words.validator_set(weights)
         self._proposers = words.RotatingProposers(list(weights))
         signer = words.NameSigner(me)
-        # The traces' prevotes state no valid round; one of ours that counts at once must not either.
+        # The traces' prevotes state no valid round; ours that count at once must not either.
         self.driver = ConsensusDriver(
             signer.account,
             signer,

@@ -69,10 +69,9 @@ def _on_polka(
     prevotes = votes.tally(state.round, VoteKind.PREVOTE)
     if prevotes is None:
         return None
-    value = prevotes.quorum_value()
-    usable = value is not None and proposals.has_valid(state.round, value)
-    if value is not None and usable and PolkaCurrent not in fired:  # L36
-        return PolkaCurrent(value)
+    for value in prevotes.quorum_values() if PolkaCurrent not in fired else ():
+        if proposals.has_valid(state.round, value):  # L36
+            return PolkaCurrent(value)
     if state.step is Step.PREVOTE:
         if prevotes.has_quorum(None):  # L44
             return PolkaNil()

@@ -112,9 +112,9 @@ class Tally:
     def has_quorum_any(self) -> bool:
         return is_quorum(self.power, self._total)
 
-    def quorum_value(self) -> Digest | None:
-        """The header digest that has a quorum; nil never counts."""
-        return next((value for value in self._quorums if value is not None), None)
+    def quorum_values(self) -> list[Digest]:
+        """The header digests that have a quorum: one, unless more than a third lie."""
+        return [value for value in self._quorums if value is not None]
 
     def admits_extra(self, stand: Stand) -> bool:
         """Whether a quorum for `stand` would bring something, within the bound."""
@@ -252,16 +252,14 @@ class VoteKeeper:
         """Rounds and values with a quorum of precommits, in order of arrival."""
         for (round_, kind), tally in self._tallies.items():
             if kind is VoteKind.PRECOMMIT:
-                value = tally.quorum_value()
-                if value is not None:
+                for value in tally.quorum_values():
                     yield round_, value
 
     def polkas(self) -> Iterator[list[Vote]]:
         """The quorums of prevotes for a value, by round: what a later judge may ask for."""
         for round_, kind in sorted(self._tallies):
             tally = self._tallies[round_, kind]
-            value = tally.quorum_value() if kind is VoteKind.PREVOTE else None
-            if value is not None:
+            for value in tally.quorum_values() if kind is VoteKind.PREVOTE else ():
                 yield tally.quorum_for(value)
 
     def convicted(self, vote: Vote) -> bool:
