@@ -51,6 +51,15 @@ class Way(Protocol):
     def passes(self, size: int) -> bool:
         """Whether so many bytes that are due may arrive now."""
 
+    def delivered(self, size: int, late_s: float) -> None:
+        """So many bytes went to the real socket, so long after they were sent."""
+
+    def took(self, size: int) -> None:
+        """So many bytes were read."""
+
+    def swallowed(self, size: int) -> None:
+        """So many bytes are gone for good."""
+
     async def wait_change(self) -> None:
         """Until `passes` may say something else."""
 
@@ -80,6 +89,15 @@ class Distance:
         """Always."""
         return True
 
+    def delivered(self, size: int, late_s: float) -> None:
+        """Nobody counts."""
+
+    def took(self, size: int) -> None:
+        """Nobody counts."""
+
+    def swallowed(self, size: int) -> None:
+        """Nobody counts."""
+
     async def wait_change(self) -> None:
         """For ever."""
         await trio.sleep_forever()
@@ -93,8 +111,8 @@ class DelayedStream(trio.abc.Stream):
         """The real one, for whoever asks for addresses."""
         self._inner = inner
         self._way = way
-        self._parcels: deque[tuple[float, bytes]] = deque()
-        """What is under way, by the moment it arrives; no bytes are the end."""
+        self._parcels: deque[tuple[float, bytes, float]] = deque()
+        """What is under way: when it arrives, and when it was sent; no bytes are the end."""
         self._in_flight = 0
         self._due_s = 0.0
         self._changed = trio.lowlevel.ParkingLot()
@@ -146,6 +164,7 @@ class DelayedStream(trio.abc.Stream):
 
     def _post(self, data: bytes) -> None:
         if data and self._way.swallows:
+            self._way.swallowed(len(data))
             return
         now_s = trio.current_time()
         late_s = self._way.late_s(len(data))
@@ -153,7 +172,7 @@ class DelayedStream(trio.abc.Stream):
             self._breaks_s = min(self._breaks_s, now_s + BREAKS_S)
         # Nothing overtakes what was sent before.
         self._due_s = max(self._due_s, now_s + late_s)
-        self._parcels.append((self._due_s, data))
+        self._parcels.append((self._due_s, data, now_s))
         self._in_flight += len(data)
         self._changed.unpark_all()
 
@@ -200,7 +219,9 @@ class DelayedStream(trio.abc.Stream):
             await self._way.wait_change()
         now_s, due = trio.current_time(), bytearray()
         while self._parcels and self._parcels[0][0] <= now_s and self._parcels[0][1]:
-            due += self._parcels.popleft()[1]
+            _, data, sent_s = self._parcels.popleft()
+            self._way.delivered(len(data), now_s - sent_s)
+            due += data
         if not due:
             return False
         await self._inner.send_all(due)
@@ -225,7 +246,9 @@ class DelayedStream(trio.abc.Stream):
                 if rate is not None:
                     max_bytes = min(max_bytes or READ_SLOWLY_BYTES, READ_SLOWLY_BYTES)
                     await trio.sleep(max_bytes / rate)
-                return await self._inner.receive_some(max_bytes)
+                data = await self._inner.receive_some(max_bytes)
+                self._way.took(len(data))
+                return data
         finally:
             self._receive_scope = None
         if self._is_forgotten:

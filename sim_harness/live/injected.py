@@ -60,9 +60,13 @@ class HurtStore:
         """Added to every commit."""
         self.tears = False
         """Whether the process dies within the next commit."""
+        self.commits = 0
+        self.commits_s = 0.0
+        """What they took together, since the last look."""
 
     def commit(self, writes: Sequence[Write]) -> None:
         """As the inner store, in whatever thread the node commits in."""
+        began_s = time.perf_counter()
         if self.add_us and writes:
             time.sleep(self.add_us / US)
         if self.tears and writes:
@@ -72,6 +76,9 @@ class HurtStore:
             self._inner.commit(writes)
             os.kill(os.getpid(), signal.SIGKILL)
         self._inner.commit(writes)
+        if writes:
+            self.commits += 1
+            self.commits_s += time.perf_counter() - began_s
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """As the inner store."""

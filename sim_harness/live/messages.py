@@ -1,7 +1,7 @@
 """What harness, zygote and node processes tell one another: a MessagePack message a packet.
 
     harness  --Spawn, Signal-->  zygote        harness <--Warmed, Spawned, Exited--  zygote
-    harness  <--Ready, Status, ...Noted, Done--  node   (a socket of its own, handed over with Spawn)
+    harness  <--Ready, Status, ...Noted, Done--  node   (its own socket, which comes with Spawn)
     harness  --LinksHurt, ClockSet, Buy, ...-->  node   (the other way of the same socket)
 
 One packet is one message, so one that is dropped leaves the others whole.
@@ -113,6 +113,8 @@ class Status(_Message, frozen=True):
     descriptors: int = 0
     tasks: int = 0
     """Of trio."""
+    mesh: int = 0
+    """Peers in the smallest mesh of this node's topics."""
 
 
 class CommitNoted(_Message, frozen=True):
@@ -181,6 +183,35 @@ class DeedNoted(_Message, frozen=True):
     profit: int | None
 
 
+class Measured(_Message, frozen=True):
+    """What was injected, as the node measured it since it was asked last."""
+
+    parcels: int = 0
+    """Sends that were delayed."""
+    bytes: int = 0
+    late_ms: float = 0.0
+    """Mean, from send to the real socket."""
+    asked_ms: float = 0.0
+    """Mean of what distances alone would be."""
+    crossed: int = 0
+    """Bytes that went to the other side of a partition while it stood: none should."""
+    held: int = 0
+    """Sends that a partition kept."""
+    retransmissions: int = 0
+    """Packets lost, by the draws."""
+    breaks: int = 0
+    """Connections that losses broke."""
+    swallowed: int = 0
+    """Bytes gone in a black hole."""
+    span_s: float = 0.0
+    commits: int = 0
+    commit_ms: float = 0.0
+    """Mean of the store's commits."""
+    clock_ms: float = 0.0
+    """How far the node's clock is ahead of the machine's."""
+    read_bytes: int = 0
+
+
 class Done(_Message, frozen=True):
     """An order with a ticket was carried out, or could not be."""
 
@@ -205,6 +236,7 @@ NodeWord = (
     | BanNoted
     | Noted
     | DeedNoted
+    | Measured
     | Done
 )
 
@@ -294,20 +326,12 @@ class Reprice(_Message, frozen=True):
     price_bp: int
 
 
-class Report(_Message, frozen=True):
-    """Tell the status at once."""
+class Measure(_Message, frozen=True):
+    """Tell `Measured`, and begin to measure anew."""
 
 
 NodeOrder = (
-    LinksHurt
-    | ConnectionsForgotten
-    | ClockSet
-    | DiskHurt
-    | Buy
-    | Fetch
-    | Pay
-    | Reprice
-    | Report
+    LinksHurt | ConnectionsForgotten | ClockSet | DiskHurt | Buy | Fetch | Pay | Reprice | Measure
 )
 
 _order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

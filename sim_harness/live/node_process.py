@@ -9,36 +9,44 @@ It ends in an orderly way on SIGTERM and when the harness is gone. Options, all 
     delay_ms      what it sends arrives so much later
     jitter_ms     drawn on top of that, from a seed that is the node's number
     local         its local parameters: `machine.name=value`, separated by blanks
+    setup         file of a `Setup`: distances, parameters, who lies; instead of the last three
+    process       how many processes the node had before, for its draws
 """
 
 import logging
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final, cast
 
-import msgspec
 import trio
 
-from p2p.model.ledger import RewardRow
-from p2p.model.parameters import BLOCK_BYTES_MAX
-from p2p.model.persistence import Table, number_key
 from p2p.network.wires import Wires
 from p2p.node.home import Home
 from p2p.node.port import NodePort
-from p2p.primitives.codec import decode
-from p2p.primitives.keys import account_text
-from p2p.primitives.units import Height
-from p2p.protocol.interface import AdLearned, Committed, Event
-from p2p.protocol.replica import NodeParameters
+from p2p.primitives.keys import account_text, peer_text
+from p2p.protocol.replica import NodeParameters, Replica
+from p2p.storage.port import Store
+from sim_harness.adversaries.adversary import Adversary
+from sim_harness.adversaries.corrupt import CorruptReplica
 from sim_harness.live.delayed_wires import Distance, open_delayed_wires
-from sim_harness.live.messages import AdNoted, CommitNoted, Noted, Ready, Status
-from sim_harness.live.process_memory import resident_bytes
-from sim_harness.live.task import NodeTask, Reporter
+from sim_harness.live.injected import HurtStore
+from sim_harness.live.messages import DeedNoted, Ready
+from sim_harness.live.node_orders import Hurts, Obedience
+from sim_harness.live.node_watch import Watcher
+from sim_harness.live.rough_wires import Links, open_rough_wires
+from sim_harness.live.setup import Setup, numbers_of, read_setup
+from sim_harness.live.task import NodeTask
 from sim_harness.live.vote_watch import watch_votes
+from sim_harness.live.watched import WatchedWorld, lend_ledger, lend_store, take_seat
 from sim_harness.scenario.overrides import node_parameters_of
+
+if TYPE_CHECKING:
+    from p2p.node.node import Node, ReplicaMaker
 
 REPORT_MS_DEFAULT: Final = 500
 WATCH_VOTES: Final = "watch_votes"
@@ -48,7 +56,9 @@ WATCH_ADS: Final = "watch_ads"
 DELAY_MS: Final = "delay_ms"
 JITTER_MS: Final = "jitter_ms"
 LOCAL: Final = "local"
-TEXT_MAX: Final = 1_000
+SETUP: Final = "setup"
+PROCESS: Final = "process"
+DEEDS_EVERY_S: Final = 1.0
 
 
 def warm() -> None:
@@ -68,43 +78,72 @@ def run(task: NodeTask) -> None:
     trio.run(_serve, task)
 
 
-def describe(event: Event) -> str:
-    """An event in a line that people can read."""
-    parts = [
-        f"{name} {value.hex()[:16] if isinstance(value, bytes) else value}"
-        for name, value in msgspec.structs.asdict(event).items()
-    ]
-    return f"{type(event).__name__}: {', '.join(parts)}"[:TEXT_MAX]
-
-
 async def _serve(task: NodeTask) -> None:
     from p2p.api.server import serve_api
     from p2p.node.node import Surroundings, run_node
 
-    interval_s = int(task.options.get(REPORT_MS, REPORT_MS_DEFAULT)) / 1000
+    setup = read_setup(Path(task.options[SETUP])) if SETUP in task.options else None
+    seat = _Seat(task, setup) if setup is not None and task.node in setup.liars else None
+    hurts = Hurts(_links(task, setup) if setup is not None else None)
+    obedience = Obedience(task.reporter, hurts, task.home)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-        nursery.start_soon(_end_with_harness, task, nursery.cancel_scope)
+        nursery.start_soon(_obey, obedience, nursery.cancel_scope)
 
-        def ready(node: NodePort) -> None:
-            if WATCH_VOTES in task.options:
-                watch_votes(node, task.reporter)
-            watcher = _Watcher(node, task.reporter, with_ads=WATCH_ADS in task.options)
+        def ready(port: NodePort) -> None:
+            # What `run_node` runs is a `Node`; its services see less of it.
+            node = cast("Node", port)
+            if WATCH_VOTES in task.options or (setup and task.node in setup.witnesses):
+                watch_votes(node, task.reporter, encoded=setup is not None)
+            watcher = Watcher(node, task.reporter, with_ads=WATCH_ADS in task.options)
+            if setup is not None:
+                watcher.watch_steps()
+            obedience.serve(node)
             task.reporter.tell(_ready(node))
+            interval_s = int(task.options.get(REPORT_MS, REPORT_MS_DEFAULT)) / 1000
             nursery.start_soon(watcher.report, interval_s)
             nursery.start_soon(watcher.follow)
+            if seat is not None:
+                nursery.start_soon(seat.tell)
 
-        local = task.options.get(LOCAL)
-        parameters = None if local is None else _local_parameters(local)
-        async with _open_wires(task) as wires:
-            around = Surroundings(wires=wires, parameters=parameters)
+        async with _open_wires(task, hurts) as wires:
+            around = Surroundings(
+                wires=wires,
+                parameters=_parameters(task, setup),
+                clock=hurts.clock,
+                store=partial(_hurt_store, hurts, seat),
+                replica=None if seat is None else seat.maker,
+            )
             await run_node(task.home, services=[serve_api], ready=ready, surroundings=around)
         nursery.cancel_scope.cancel()
 
 
+def _hurt_store(hurts: Hurts, seat: "_Seat | None", store: Store) -> Store:
+    hurts.store = HurtStore(store)
+    hurts.store.add_us, hurts.store.tears = hurts.add_us, hurts.tears
+    if seat is not None:
+        lend_store(seat.adversary, hurts.store)
+    return hurts.store
+
+
+def _links(task: NodeTask, setup: Setup) -> Links:
+    return Links(
+        task.node,
+        setup.latency(),
+        jitter_us=setup.jitter_us,
+        bytes_per_second=setup.bytes_per_second,
+        draws=Random(f"links {setup.seed} {task.node} {task.options.get(PROCESS, '0')}"),
+    )
+
+
 @asynccontextmanager
-async def _open_wires(task: NodeTask) -> AsyncIterator[Wires | None]:
-    """Wires as long as the options say; None: the product's own."""
+async def _open_wires(task: NodeTask, hurts: Hurts) -> AsyncIterator[Wires | None]:
+    """Wires as the setup or the options say; None: the product's own."""
+    if hurts.links is not None:
+        numbers = numbers_of(Home(task.home).read_genesis())
+        async with open_rough_wires(hurts.links, numbers) as hurts.wires:
+            yield hurts.wires
+        return
     delay_ms, jitter_ms = (float(task.options.get(name, 0)) for name in (DELAY_MS, JITTER_MS))
     if not delay_ms and not jitter_ms:
         yield None
@@ -112,6 +151,51 @@ async def _open_wires(task: NodeTask) -> AsyncIterator[Wires | None]:
     distance = Distance(delay_ms=delay_ms, jitter_ms=jitter_ms, seed=task.node)
     async with open_delayed_wires(distance) as wires:
         yield wires
+
+
+class _Seat:
+    """The adversary that has this node."""
+
+    def __init__(self, task: NodeTask, setup: Setup) -> None:
+        self._reporter = task.reporter
+        home = Home(task.home)
+        addresses = {index: f"{home.path.parent}/node-{index:03}" for index in range(setup.nodes)}
+        listens = {index: _address_in(Path(path)) for index, path in addresses.items()}
+        self.world: WatchedWorld
+        self.adversary: Adversary
+        self.world, self.adversary = take_seat(setup, task.node, home.read_genesis(), listens)
+
+    @property
+    def maker(self) -> "ReplicaMaker":
+        """Makes the replica that the adversary sits in."""
+        return cast("ReplicaMaker", self._make)
+
+    def _make(self, **arguments: object) -> Replica:
+        make = cast(Callable[..., Replica], partial(CorruptReplica, self.adversary))
+        replica = make(**arguments)
+        lend_ledger(self.world, self.adversary, replica)
+        return replica
+
+    async def tell(self) -> None:
+        """Tell what the adversary did, again and again."""
+        while True:
+            deeds, profit = dict(self.adversary.deeds), self.adversary.profit()
+            self._reporter.tell_newest(DeedNoted(deeds, profit))
+            await trio.sleep(DEEDS_EVERY_S)
+
+
+def _address_in(path: Path) -> str:
+    """Where the node of a home listens, with its peer id."""
+    home = Home(path)
+    peer = peer_text(home.read_key().peer)
+    return f"{home.read_config().network.listen[0]}/p2p/{peer}"
+
+
+def _parameters(task: NodeTask, setup: Setup | None) -> NodeParameters | None:
+    if setup is not None:
+        return node_parameters_of(setup.parameters)
+    local = task.options.get(LOCAL)
+    return None if local is None else _local_parameters(local)
 
 
 def local_option(overrides: Sequence[tuple[str, int]]) -> str:
@@ -140,86 +224,7 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
             scope.cancel()
 
 
-async def _end_with_harness(task: NodeTask, scope: trio.CancelScope) -> None:
-    # Nobody writes to it, so what can be read is its end.
-    await trio.lowlevel.wait_readable(task.reporter.fileno())
+async def _obey(obedience: Obedience, scope: trio.CancelScope) -> None:
+    """Carry out orders; the harness's end is ours, too."""
+    await obedience.run()
     scope.cancel()
-
-
-class _Watcher:
-    """Follows a node's events, and makes statuses."""
-
-    def __init__(self, node: NodePort, reporter: Reporter, *, with_ads: bool) -> None:
-        self._with_ads = with_ads
-        self._node = node
-        self._reporter = reporter
-        self._round = 0
-        self._settled = 0
-        self._transactions = 0
-        self._earned = 0
-
-    def status(self) -> Status:
-        """How the node stands now."""
-        replica = self._node.replica
-        state = replica.state
-        return Status(
-            height=state.height,
-            header_digest=state.header_digest,
-            state_root=state.root,
-            round=self._round,
-            peers=len(replica.membership.connected),
-            ads=len(replica.registry.ads()),
-            receipts=sum(1 for _, kept in replica.channels.records() if kept.receipt is not None),
-            settled=self._settled,
-            transactions=self._transactions,
-            earned=self._earned,
-            cpu_ms=time.process_time_ns() // 1_000_000,
-            rss_bytes=resident_bytes(),
-            dropped=self._reporter.dropped,
-        )
-
-    async def follow(self) -> None:
-        """Pass on what the node notifies of; a status follows every commit."""
-        async with self._node.events() as events:
-            async for event in events:
-                self._pass_on(event)
-
-    async def report(self, interval_s: float) -> None:
-        """Tell the status again and again."""
-        while True:
-            self._reporter.tell(self.status())
-            await trio.sleep(interval_s)
-
-    def _pass_on(self, event: Event) -> None:
-        match event:
-            case Committed():
-                self._round = event.round
-                self._settled += event.receipts
-                self._transactions += event.transactions
-                if event.receipts:
-                    self._earned += self._received(event.height)
-                self._reporter.tell(
-                    CommitNoted(
-                        event.height,
-                        event.header_digest,
-                        event.state_root,
-                        event.time_ms,
-                        event.round,
-                        self._node.now_ms(),
-                    )
-                )
-                self._reporter.tell(self.status())
-            case AdLearned():
-                # The status counts them; in a large network each one would be a flood.
-                if self._with_ads:
-                    self._reporter.tell(AdNoted(event.provider, event.seq, self._node.now_ms()))
-            case _:
-                self._reporter.tell(Noted(type(event).__name__, describe(event)))
-
-    def _received(self, height: Height) -> int:
-        """What this node was paid in a block."""
-        data = self._node.store.get(Table.REWARDS, number_key(height))
-        if data is None:
-            return 0
-        rows = decode(data, tuple[RewardRow, ...], bytes_max=BLOCK_BYTES_MAX)
-        return sum(row.received for row in rows if row.provider == self._node.account)

@@ -16,11 +16,12 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
 
+import msgspec
 import trio
 
 from p2p.network.wires import LISTEN_BACKLOG, TcpWires, Wires
 from p2p.primitives.units import PeerId
-from sim_harness.live.delayed_wires import DelayedStream
+from sim_harness.live.delayed_wires import BREAKS_S, DelayedStream
 from sim_harness.live.messages import LinksHurt, RuleSpec
 from sim_harness.virtual.cuts import Cut, Direction
 from sim_harness.virtual.links import WINDOW_BYTES_MAX, Latency
@@ -32,6 +33,21 @@ NUMBER_DEADLINE_S: Final = 10.0
 """For a connection that came to say from whom."""
 EXHAUSTED_PAUSE_S: Final = 0.1
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class Tally(msgspec.Struct):
+    """What was injected since the last look."""
+
+    began_s: float = msgspec.field(default_factory=trio.current_time)
+    parcels: int = 0
+    bytes: int = 0
+    late_s: float = 0.0
+    asked_s: float = 0.0
+    crossed: int = 0
+    held: int = 0
+    breaks: int = 0
+    swallowed: int = 0
+    read_bytes: int = 0
 
 
 class Links:
@@ -62,6 +78,7 @@ class Links:
         self._jitter_us = jitter_us
         self._bytes_per_second = bytes_per_second
         self._draws = draws
+        self.tally = Tally()
         self._uplink_s = 0.0
         """When the last byte leaves the uplink."""
         self._changed = trio.Event()
@@ -111,7 +128,10 @@ class Links:
                 self.me, target, size=size, round_trip_us=2 * delay_us
             )
         self._uplink_s = max(now_s, self._uplink_s) + size / rate
-        return self._uplink_s - now_s + delay_us / US
+        late_s = self._uplink_s - now_s + delay_us / US
+        self.tally.asked_s += self._latency(self.me, target) / US
+        self.tally.breaks += late_s >= BREAKS_S
+        return late_s
 
     async def wait_dial(self, target: int) -> None:
         """What a dial waits for: the end of a partition, and one round trip."""
@@ -148,7 +168,7 @@ class NodeWay:
 
     @property
     def swallows(self) -> bool:
-        return self._links.swallows(self._target)
+        return bool(self._links.specs) and self._links.swallows(self._target)
 
     @property
     def reads_per_second(self) -> int | None:
@@ -160,6 +180,7 @@ class NodeWay:
     def passes(self, size: int) -> bool:
         links = self._links
         if links.cuts and links.blocks(links.me, self._target):
+            links.tally.held += 1
             return False
         if not links.cuts or not links.blocks(self._target, links.me):
             self._unacknowledged = 0
@@ -167,6 +188,20 @@ class NodeWay:
         # No acknowledgement returns: TCP goes on for one window.
         self._unacknowledged += size
         return self._unacknowledged <= WINDOW_BYTES_MAX
+
+    def delivered(self, size: int, late_s: float) -> None:
+        links, tally = self._links, self._links.tally
+        tally.parcels += 1
+        tally.bytes += size
+        tally.late_s += late_s
+        if links.cuts and links.blocks(links.me, self._target):
+            tally.crossed += size
+
+    def took(self, size: int) -> None:
+        self._links.tally.read_bytes += size
+
+    def swallowed(self, size: int) -> None:
+        self._links.tally.swallowed += size
 
     async def wait_change(self) -> None:
         await self._links.wait_change()

@@ -7,16 +7,18 @@ wanted by consensus or not, since a second, conflicting vote is just what a rule
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import Response, RoundMessages
 from p2p.model.topic import GossipValue, Topic
-from p2p.model.vote import ProposedBlock, Vote
+from p2p.model.vote import Proposal, ProposedBlock, Vote
 from p2p.node.port import NodePort
 from p2p.node.verifier import Admits
+from p2p.primitives.codec import encode
 from p2p.primitives.signing import Verified
 from sim_harness.live.crash_audit import noted
+from sim_harness.live.messages import SignedNoted
 from sim_harness.live.task import Reporter
 
 
-def watch_votes(node: NodePort, reporter: Reporter) -> None:
-    """Tell every signed vote and proposal that reaches the node."""
+def watch_votes(node: NodePort, reporter: Reporter, *, encoded: bool = False) -> None:
+    """Tell every signed vote and proposal that reaches the node, in full if `encoded`."""
     check_message, check_response = node.verifier.message, node.verifier.response
 
     def watched_message(
@@ -25,16 +27,16 @@ def watch_votes(node: NodePort, reporter: Reporter) -> None:
         if topic is Topic.VOTES:
             answer = check_message(topic, data, _not_a_whole_block)
             if isinstance(answer, Verified):
-                _tell(answer.value, reporter)
+                _tell(answer.value, reporter, encoded)
         return check_message(topic, data, admits)
 
     def watched_response(response: Response) -> Verified[Response] | Rejected:
         verified = check_response(response)
         if isinstance(verified, Verified) and isinstance(response, RoundMessages):
             for vote in response.votes:
-                _tell(vote, reporter)
+                _tell(vote, reporter, encoded)
             if response.proposal is not None:
-                _tell(response.proposal, reporter)
+                _tell(response.proposal, reporter, encoded)
         return verified
 
     node.verifier.message = watched_message  # type: ignore[method-assign]
@@ -45,11 +47,7 @@ def _not_a_whole_block(value: GossipValue) -> Reason | None:
     return None if isinstance(value, Vote | ProposedBlock) else Reason.MALFORMED
 
 
-def _tell(value: object, reporter: Reporter) -> None:
-    match value:
-        case Vote():
-            reporter.tell(noted(value))
-        case ProposedBlock(proposal=proposal):
-            reporter.tell(noted(proposal))
-        case _:
-            pass
+def _tell(value: object, reporter: Reporter, encoded: bool) -> None:
+    message = value.proposal if isinstance(value, ProposedBlock) else value
+    if isinstance(message, Vote | Proposal):
+        reporter.tell(SignedNoted(encode(message)) if encoded else noted(message))
