@@ -1,10 +1,19 @@
-"""What makes a transaction or a receipt acceptable: one statement of rules that two machines keep.
+"""What makes a transaction, a receipt, evidence acceptable: rules that two machines keep.
 
 The ledger refuses a block that breaks them; the mempool spares itself what they would refuse.
 """
 
+from collections.abc import Container
 from typing import assert_never
 
+from p2p.model.evidence import (
+    Evidence,
+    contradiction_fault,
+    offence_height,
+    offence_id,
+    offence_ms,
+    penalty,
+)
 from p2p.model.ledger import Channel, Rules
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
@@ -17,7 +26,9 @@ from p2p.model.transaction import (
     Transaction,
     Transfer,
     Unbond,
+    Unjail,
 )
+from p2p.primitives.units import Digest, Height
 
 
 def spending(action: Action) -> int:
@@ -27,7 +38,7 @@ def spending(action: Action) -> int:
             return amount
         case ChannelOpen(deposit=deposit):
             return deposit
-        case Unbond() | ChannelClose():
+        case Unbond() | Unjail() | ChannelClose():
             return 0
         case _:
             assert_never(action)
@@ -43,7 +54,7 @@ def transaction_form_refusal(transaction: Transaction, rules: Rules) -> Rejected
     match transaction.action:
         case ChannelOpen(provider=provider) if provider == transaction.sender:
             return Rejected(Reason.WRONG_PARTY, "a channel from its sender to itself")
-        case ChannelClose():
+        case ChannelClose() | Unjail():
             return None
         case Unbond(amount=amount) if amount > 0:
             return None
@@ -99,4 +110,48 @@ def receipt_refusal(
         return Rejected(Reason.ZERO_AMOUNT)
     if receipt.amount > channel.deposit:
         return Rejected(Reason.OVERSPENT, f"{receipt.amount} of {channel.deposit}")
+    return None
+
+
+def evidence_form_refusal(evidence: Evidence, rules: Rules) -> Rejected | None:
+    """Why no state of this chain will ever punish for it, or None."""
+    refusal = contradiction_fault(evidence.offence, rules.chain_id)
+    if refusal is None and penalty(evidence.offence, rules.parameters).slash_rate == 0:
+        return Rejected(Reason.NO_STAKE, "this chain takes nothing for it")
+    return refusal
+
+
+def evidence_refusal(
+    evidence: Evidence,
+    rules: Rules,
+    *,
+    height: int,
+    time_ms: int,
+    punished: Container[Digest],
+    stake: int,
+) -> Rejected | None:
+    """Why block `height` cannot punish for evidence that contradicts itself, or None.
+
+    Args:
+        evidence: of a contradiction.
+        rules: of the chain.
+        height: of the block.
+        time_ms: of the block before, against which ads are judged.
+        punished: offences that the state remembers.
+        stake: what the offender has bonded and unbonding.
+    """
+    parameters, offence = rules.parameters, evidence.offence
+    committed, moment = offence_height(offence), offence_ms(offence)
+    at, now, age = committed, height, parameters.evidence_age_epochs
+    if moment is not None:
+        at, now, age = Height(moment), time_ms, parameters.evidence_age_ms
+    assert at is not None, "an offence has a height or a moment"
+    if at > now:
+        return Rejected(Reason.FROM_THE_FUTURE, f"{at}, now is {now}")
+    if at + age < now:
+        return Rejected(Reason.EXPIRED, f"{at}, taken until {at + age}")
+    if offence_id(offence) in punished:
+        return Rejected(Reason.PUNISHED)
+    if stake == 0:
+        return Rejected(Reason.NO_STAKE)
     return None

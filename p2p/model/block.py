@@ -10,6 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from p2p.model.evidence import EVIDENCE_PER_BLOCK_MAX, Evidence
 from p2p.model.fields import (
     AccountField,
     AmountField,
@@ -76,6 +77,7 @@ class Header(Value, frozen=True, tag="header"):
     """Digest of the header below; the chain id at height 1."""
     transactions_root: DigestField
     receipts_root: DigestField
+    evidence_root: DigestField
     rewards_root: DigestField
     state_root: DigestField
     """State after this block."""
@@ -94,11 +96,12 @@ class Header(Value, frozen=True, tag="header"):
 
 
 class Block(Value, frozen=True, tag="block"):
-    """One epoch: orders, receipts to settle, and the header that commits to both."""
+    """One epoch: orders, receipts to settle, liars to punish, and the header that names all."""
 
     header: Header
     transactions: Annotated[tuple[Transaction, ...], Meta(max_length=10_000)]
     receipts: Annotated[tuple[ServiceReceipt, ...], Meta(max_length=10_000)]
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=EVIDENCE_PER_BLOCK_MAX)] = ()
 
 
 def values_root(values: Sequence[Value]) -> Digest:
@@ -116,6 +119,7 @@ def body_agrees(block: Block) -> bool:
     return (
         values_root(block.transactions) == header.transactions_root
         and values_root(block.receipts) == header.receipts_root
+        and values_root(block.evidence) == header.evidence_root
     )
 
 

@@ -5,9 +5,10 @@ encoding is all that a node has to keep. Executing a block makes the next state;
 `p2p.protocol.ledger`.
 
 Its root is an RFC 6962 Merkle root over its parts: totals, accounts, channels, unbonding in order,
-the two validator sets, the proposers' priorities. Accounts and channels are Merkle maps, so a block
-hashes no more than what it touched. A header carries the root, so a certificate over the header
-and one path prove what an account owns to somebody who holds nothing else.
+the two validator sets, the proposers' priorities, what was punished. Accounts and channels are
+Merkle maps, so a block hashes no more than what it touched. A header carries the root, so a
+certificate over the header and one path prove what an account owns to somebody who holds nothing
+else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from p2p.model.block import Block, ValidatorSet
+from p2p.model.evidence import Punished, SlashRow
 from p2p.model.fields import (
     AccountField,
     AmountField,
@@ -62,6 +64,8 @@ class Account(Value, frozen=True):
     nonce: CountField = 0
     bonded: AmountField = Amount(0)
     quality: Annotated[int, Meta(ge=0, le=BASIS_POINTS)] = 0
+    jailed_until: HeightField = Height(0)
+    """No vote until its owner asks for it in a block of this height or later; 0 is not jailed."""
 
 
 class Channel(Value, frozen=True):
@@ -149,6 +153,12 @@ class UnbondingEntry(Value, frozen=True, tag="unbonding"):
     unbonding: Unbonding
 
 
+class PunishedEntry(Value, frozen=True, tag="punished"):
+    """Leaf of the state: an offence that is not punished again."""
+
+    punished: Punished
+
+
 class ValidatorsEntry(Value, frozen=True, tag="validators"):
     """Leaf of the state: the voters of a height."""
 
@@ -227,6 +237,8 @@ class State(Value, frozen=True, tag="state", dict=True):
     """The set that decides height + 2."""
     priorities: ProposerPriorities
     """Who proposes height + 1: `validators`' priorities before its first round."""
+    punished: tuple[Punished, ...] = ()
+    """By offence upwards, those that evidence could still be brought of."""
 
     def __post_init__(self) -> None:
         queue = [(entry.release_height, entry.account) for entry in self.unbonding]
@@ -235,6 +247,9 @@ class State(Value, frozen=True, tag="state", dict=True):
                 raise ValueError(f"{name} are not in key order")
         if queue != sorted(set(queue)):
             raise ValueError("unbonding is not in order, or names a release twice")
+        offences = [entry.offence for entry in self.punished]
+        if offences != sorted(set(offences)):
+            raise ValueError("punished offences are not in order, or named twice")
 
     @cached_property
     def root(self) -> Digest:
@@ -258,6 +273,7 @@ class State(Value, frozen=True, tag="state", dict=True):
         """
         height = self.height
         unbonding = [leaf_digest(encode(UnbondingEntry(entry))) for entry in self.unbonding]
+        punished = [leaf_digest(encode(PunishedEntry(entry))) for entry in self.punished]
         return (
             leaf_digest(encode(TotalsEntry(height, self.time_ms, self.supply))),
             accounts or self.entry_maps.accounts.digest,
@@ -266,6 +282,7 @@ class State(Value, frozen=True, tag="state", dict=True):
             leaf_digest(encode(ValidatorsEntry(Height(height + 1), self.validators))),
             leaf_digest(encode(ValidatorsEntry(Height(height + 2), self.next_validators))),
             leaf_digest(encode(PrioritiesEntry(Height(height + 1), self.priorities))),
+            merkle_root_of_digests(punished),
         )
 
     def account_proof(self, account: AccountId) -> AccountProof | None:
@@ -341,6 +358,7 @@ class Executed(msgspec.Struct, frozen=True):
     block: Block
     state: State
     rows: tuple[RewardRow, ...]
+    slashes: tuple[SlashRow, ...] = ()
 
 
 def rules_of(genesis: Genesis) -> Rules:

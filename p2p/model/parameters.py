@@ -26,6 +26,9 @@ GENESIS_BYTES_MAX: Final = 1024 * KIB
 COMMITTED_BYTES_MAX: Final = BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX
 PROPOSAL_BYTES_MAX: Final = BLOCK_BYTES_MAX + VOTE_BYTES_MAX
 
+REPORTER_RATE_MAX: Final = 500
+"""5 %: whoever reports itself still loses 95 % of what it is slashed."""
+
 _Span = Annotated[Millis, Meta(ge=0, le=24 * 3600 * 1000)]
 _Rate = Annotated[int, Meta(ge=0, le=BASIS_POINTS)]
 _Epochs = Annotated[int, Meta(ge=0, le=2**32)]
@@ -58,6 +61,20 @@ class Parameters(Value, frozen=True):
     """A receipt of epoch e settles in blocks e to e + this."""
     unbonding_epochs: _Epochs = 100
     """Stake stays slashable this long after an unbond: longer than evidence lives."""
+    evidence_age_epochs: _Epochs = 50
+    """Evidence of votes and receipts is taken for this long after their height."""
+    evidence_age_ms: _Span = Millis(250_000)
+    """Evidence of ads, which have no height, is taken for this long after their time."""
+    slash_double_vote: _Rate = 500
+    """Share of an offender's stake, bonded and unbonding, that an offence costs."""
+    slash_double_proposal: _Rate = 500
+    slash_amnesia: _Rate = 500
+    slash_double_receipt: _Rate = 1_000
+    slash_double_ad: _Rate = 100
+    reporter_rate: Annotated[int, Meta(ge=0, le=REPORTER_RATE_MAX)] = REPORTER_RATE_MAX
+    """Share of a slash that goes to who found the evidence; the rest burns."""
+    jail_epochs: _Epochs = 50
+    """How long a validator that voted against itself has no power at least."""
     transaction_fee_min: AmountField = Amount(10)
     """Burned; what a transaction costs at least, so that spam costs."""
     block_bytes_max: Annotated[int, Meta(ge=4 * KIB, le=BLOCK_BYTES_MAX)] = BLOCK_BYTES_MAX

@@ -45,6 +45,12 @@ class Reason(Enum):
     MISPRICED = "the amount is not the price of the work"
     WRONG_EPOCH = "its epoch is too old or still to come"
     ZERO_AMOUNT = "moves nothing"
+    LAST_STAKE = "would leave the chain without a validator"
+    JAILED = "the account is jailed"
+    # evidence
+    NO_CONTRADICTION = "its two statements do not contradict each other"
+    PUNISHED = "has been punished already"
+    NO_STAKE = "the offender has nothing at stake"
     # service
     NOT_ACCEPTING = "the provider takes nothing new"
     NO_SPACE = "the provider has no room for it"

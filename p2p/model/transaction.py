@@ -35,6 +35,10 @@ class Unbond(Value, frozen=True, tag="unbond"):
     amount: AmountField
 
 
+class Unjail(Value, frozen=True, tag="unjail"):
+    """Ask for the vote back after the time in jail: power again two heights later."""
+
+
 class ChannelOpen(Value, frozen=True, tag="channel_open"):
     """Put a deposit into a new channel from the sender to a provider."""
 
@@ -55,7 +59,7 @@ class ChannelClose(Value, frozen=True, tag="channel_close"):
     channel: ChannelField
 
 
-Action = Transfer | Bond | Unbond | ChannelOpen | ChannelTopUp | ChannelClose
+Action = Transfer | Bond | Unbond | Unjail | ChannelOpen | ChannelTopUp | ChannelClose
 
 
 class Transaction(Value, frozen=True, tag="transaction"):

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees
+from p2p.model.evidence import Evidence, contradiction_fault, signatures
 from p2p.model.parameters import (
     AD_BYTES_MAX,
     COMMITTED_BYTES_MAX,
@@ -208,6 +209,22 @@ class Verifier:
                 return fault
         for receipt in block.receipts:
             if (fault := self._receipt_fault(receipt, by_provider=True)) is not None:
+                return fault
+        for evidence in block.evidence:
+            if (fault := self._evidence_fault(evidence)) is not None:
+                return fault
+        return None
+
+    def _evidence_fault(self, evidence: Evidence) -> Reason | None:
+        # First whether it contradicts at all: that costs nothing, and a signature 85 us.
+        refusal = contradiction_fault(evidence.offence, self._chain_id)
+        if refusal is not None:
+            return refusal.reason
+        for signed in signatures(evidence.offence):
+            fault = self._signature_fault(
+                signed.kind, self._chain_id, signed.account, signed.body, signed.signature
+            )
+            if fault is not None:
                 return fault
         return None
 

@@ -11,16 +11,18 @@ from typing import Final
 import msgspec
 
 from p2p.model.block import Block, Header
+from p2p.model.evidence import offender
 from p2p.model.ledger import Channel, Executed, RewardRow, State
 from p2p.model.rejection import Rejected
 from p2p.model.transaction import ChannelClose
-from p2p.primitives.units import ChannelId, Digest, Height
+from p2p.primitives.units import AccountId, ChannelId, Digest, Height
 
 CONSERVATION: Final = "I1 conservation"
 ONE_SETTLEMENT: Final = "I2 one settlement, within the deposit"
 MONOTONE: Final = "I3 counters never fall"
 SCHEDULE: Final = "I4 minted within the schedule"
 NO_GAIN: Final = "I5 a payment pays out no more than it takes"
+STAKE: Final = "stake leaves by its owner's order, or for evidence"
 CHAIN: Final = "blocks follow one another"
 AGREEMENT: Final = "agreement"
 VALIDITY: Final = "validity"
@@ -42,6 +44,7 @@ def check_block(
         *_conservation(before, block, after),
         *_one_settlement(before, block, after),
         *_monotone(before, block, after),
+        *_stake(before, block, after),
         *_schedule(block, minted_max),
     )
 
@@ -170,6 +173,27 @@ def _monotone(before: State, block: Block, after: State) -> list[Violation]:
         now = after.accounts.get(account)
         if now is None or now.nonce < owner.nonce:
             found.append(Violation(MONOTONE, f"account {account.hex()} lost its nonce"))
+    return found
+
+
+def _stake(before: State, block: Block, after: State) -> list[Violation]:
+    """Stake falls only when it is paid out after unbonding, or as evidence names its owner."""
+    liars = {offender(evidence.offence) for evidence in block.evidence}
+    queued: dict[AccountId, int] = {}
+    for entry in before.unbonding:
+        if entry.release_height > after.height:
+            queued[entry.account] = queued.get(entry.account, 0) + entry.amount
+    left: dict[AccountId, int] = {}
+    for entry in after.unbonding:
+        left[entry.account] = left.get(entry.account, 0) + entry.amount
+    found = []
+    for key, owner in before.accounts.items():
+        now = after.accounts.get(key)
+        if key in liars or now is None or not (owner.bonded or key in queued):
+            continue
+        stake, kept = owner.bonded + queued.get(key, 0), now.bonded + left.get(key, 0)
+        if kept < stake:
+            found.append(Violation(STAKE, f"account {key.hex()}: {stake} became {kept}"))
     return found
 
 

@@ -31,6 +31,7 @@ HEADER = Header(
     previous=ZERO_DIGEST,
     transactions_root=ZERO_DIGEST,
     receipts_root=ZERO_DIGEST,
+    evidence_root=ZERO_DIGEST,
     rewards_root=ZERO_DIGEST,
     state_root=ZERO_DIGEST,
     validators_root=VALIDATORS.root(),

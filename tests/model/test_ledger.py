@@ -234,7 +234,7 @@ def test_the_root_of_the_empty_state_is_of_its_parts() -> None:
     state = small_state()
     ends = (["totals", 0, 0, 0], ["validators", 1, [[]]], ["validators", 2, [[]]])
     first, *sets = [leaf_digest(encode(leaf)) for leaf in (*ends, ["priorities", 1, [[]]])]
-    parts = [first, EMPTY_ROOT, EMPTY_ROOT, EMPTY_ROOT, *sets]
+    parts = [first, EMPTY_ROOT, EMPTY_ROOT, EMPTY_ROOT, *sets, EMPTY_ROOT]
     assert state.root == merkle_root_of_digests(parts)
 
 

@@ -337,6 +337,7 @@ def test_a_headers_digest_covers_every_field() -> None:
         previous=CHAIN,
         transactions_root=ZERO_DIGEST,
         receipts_root=ZERO_DIGEST,
+        evidence_root=ZERO_DIGEST,
         rewards_root=ZERO_DIGEST,
         state_root=ZERO_DIGEST,
         validators_root=ZERO_DIGEST,

@@ -8,7 +8,7 @@ import pytest
 from p2p.model.block import Block
 from p2p.model.ledger import Executed, State
 from p2p.model.rejection import Reason, Rejected
-from p2p.model.transaction import ChannelClose, ChannelOpen, Transfer
+from p2p.model.transaction import ChannelClose, ChannelOpen, Transfer, Unbond
 from p2p.primitives.digests import ZERO_DIGEST
 from p2p.primitives.units import Amount, ChannelId, Height, Millis
 from p2p.protocol.invariants import (
@@ -19,6 +19,7 @@ from p2p.protocol.invariants import (
     NO_GAIN,
     ONE_SETTLEMENT,
     SCHEDULE,
+    STAKE,
     VALIDITY,
     Violation,
     check_agreement,
@@ -26,7 +27,8 @@ from p2p.protocol.invariants import (
     check_rewards,
     check_validity,
 )
-from tests.protocol.ledger.chain import Chain, account
+from tests.protocol.ledger.chain import Chain, account, genesis
+from tests.protocol.ledger.lies import double_vote
 
 
 class Story:
@@ -68,6 +70,31 @@ def test_a_true_block_violates_nothing(story: Story) -> None:
     assert check_rewards(story.true.block, story.true.rows) == ()
     assert check_agreement([story.true.block.header] * 2) == ()
     assert story.names_after() == []
+
+
+def test_stake_that_turns_into_balance_at_once_is_found_unless_evidence_names_its_owner(
+    story: Story,
+) -> None:
+    accounts = dict(story.true.state.accounts)
+    owner = accounts[account(0)]
+    moved = msgspec.structs.replace(
+        owner, bonded=Amount(owner.bonded - 1), balance=Amount(owner.balance + 1)
+    )
+    moved_accounts = {**accounts, account(0): moved}
+    assert story.names_after(accounts=moved_accounts) == [STAKE]
+    named = msgspec.structs.replace(story.true.block, evidence=(double_vote(story.chain, 0),))
+    after = story.after(accounts=moved_accounts)
+    header = msgspec.structs.replace(named.header, state_root=after.root)
+    block = msgspec.structs.replace(named, header=header)
+    assert story.names(block, after.named(header.digest())) == []
+
+
+def test_stake_may_be_queued_and_paid_out_when_it_is_due() -> None:
+    chain = Chain(genesis(overrides={"unbonding_epochs": 2, "evidence_age_epochs": 1}))
+    chain.commit_all(transactions=[chain.transaction(0, Unbond(Amount(7)))])
+    chain.commit()
+    chain.commit()
+    assert chain.state.unbonding == ()
 
 
 def test_a_micro_token_from_nowhere_is_found(story: Story) -> None:

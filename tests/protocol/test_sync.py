@@ -44,6 +44,7 @@ def block(height: int, *, certified: int | None = None, false: bool = False) -> 
         previous=ZERO_DIGEST,
         transactions_root=ZERO_DIGEST,
         receipts_root=ZERO_DIGEST,
+        evidence_root=ZERO_DIGEST,
         rewards_root=ZERO_DIGEST,
         state_root=FALSE_ROOT if false else ZERO_DIGEST,
         validators_root=ZERO_DIGEST,

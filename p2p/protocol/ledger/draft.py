@@ -8,8 +8,17 @@ from typing import Final
 
 import msgspec
 
+from p2p.model.evidence import Punished
 from p2p.model.ledger import Account, Channel, Rules, State, Unbonding
-from p2p.primitives.units import AccountId, Amount, ChannelId, Height
+from p2p.primitives.units import (
+    BASIS_POINTS,
+    AccountId,
+    Amount,
+    ChannelId,
+    Digest,
+    Height,
+    div_ceil,
+)
 
 
 class Draft:
@@ -26,6 +35,7 @@ class Draft:
         self._unbonding = {
             (entry.release_height, entry.account): entry.amount for entry in state.unbonding
         }
+        self._punished = {entry.offence: entry for entry in state.punished}
         self._touched_accounts: dict[AccountId, None] = {}
         self._touched_channels: dict[ChannelId, None] = {}
 
@@ -65,6 +75,53 @@ class Draft:
         self.bonds_changed = True
         self._put(key, msgspec.structs.replace(account, bonded=Amount(bonded)))
 
+    def jail(self, key: AccountId, until: Height) -> None:
+        """Take an account's vote until it asks for it at a height; 0 gives it back."""
+        account = self._accounts[key]
+        self.bonds_changed = True
+        self._put(key, msgspec.structs.replace(account, jailed_until=until))
+
+    def others_vote(self, key: AccountId) -> bool:
+        """Whether another account has stake and is not jailed."""
+        return any(
+            account.bonded > 0 and not account.jailed_until and other != key
+            for other, account in self._accounts.items()
+        )
+
+    # ---- punishment ----------------------------------------------------------------------------
+
+    @property
+    def punished(self) -> dict[Digest, Punished]:
+        """Offences that are not punished again. To read."""
+        return self._punished
+
+    def remember(self, punished: Punished) -> None:
+        """Note that an offence was punished."""
+        self._punished[punished.offence] = punished
+
+    def stake(self, key: AccountId) -> int:
+        """Micro-tokens that an account has bonded and unbonding: all that can be slashed."""
+        account = self._accounts.get(key)
+        bonded = 0 if account is None else account.bonded
+        queued = [amount for slot, amount in self._unbonding.items() if slot[1] == key]
+        return bonded + sum(queued)
+
+    def slash(self, key: AccountId, rate: int) -> int:
+        """Take a share (basis points) of each part of an account's stake; what was taken.
+
+        Rounded up for each part, so that nobody is spared by having little, or in many places.
+        """
+        account = self._accounts[key]
+        taken = div_ceil(account.bonded * rate, BASIS_POINTS)
+        self.move_bond(key, -taken)
+        for slot in [slot for slot in self._unbonding if slot[1] == key]:
+            part = div_ceil(self._unbonding[slot] * rate, BASIS_POINTS)
+            left = self._unbonding.pop(slot) - part
+            taken += part
+            if left:
+                self._unbonding[slot] = Amount(left)
+        return taken
+
     def _put(self, key: AccountId, account: Account) -> None:
         self._accounts[key] = account
         self._touched_accounts[key] = None
@@ -88,7 +145,7 @@ class Draft:
         self._unbonding[release, key] = Amount(queued + amount)
 
     def end_epoch(self) -> None:
-        """Pay out the stake and the closed channels whose time has come."""
+        """Pay out stake and closed channels that are due; forget offences too old to bring."""
         due = [slot for slot in self._unbonding if slot[0] <= self.height]
         for slot in due:
             self.credit(slot[1], self._unbonding.pop(slot))
@@ -102,6 +159,9 @@ class Draft:
             channel = self._channels.pop(key)
             self._touched_channels[key] = None
             self.credit(channel.consumer, channel.held)
+        for offence, entry in list(self._punished.items()):
+            if entry.until_height < self.height and entry.until_ms < self.before.time_ms:
+                del self._punished[offence]
 
     # ---- the result ----------------------------------------------------------------------------
 
@@ -122,6 +182,11 @@ class Draft:
             Unbonding(release, account, self._unbonding[release, account])
             for release, account in sorted(self._unbonding)
         )
+
+    @property
+    def punished_entries(self) -> tuple[Punished, ...]:
+        """What was punished, by offence."""
+        return tuple(self._punished[offence] for offence in sorted(self._punished))
 
     def hand_over_digests(self, state: State) -> None:
         """Spare the state that came of this draft hashing what the block did not touch."""

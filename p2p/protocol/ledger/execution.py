@@ -12,6 +12,7 @@ import msgspec
 
 from p2p.model.admission import receipt_refusal
 from p2p.model.block import Block, Header, values_root
+from p2p.model.evidence import EVIDENCE_PER_BLOCK_MAX, Evidence, SlashRow, evidence_bytes
 from p2p.model.ledger import Executed, RewardRow, Rules, State
 from p2p.model.proposer import next_height
 from p2p.model.receipt import ServiceReceipt
@@ -20,12 +21,15 @@ from p2p.model.transaction import Transaction
 from p2p.primitives.codec import encode
 from p2p.primitives.units import KIB, AccountId, Amount, Millis
 from p2p.protocol.ledger.draft import Draft
+from p2p.protocol.ledger.punishment import punish, punish_all
 from p2p.protocol.ledger.settlement import settle
 from p2p.protocol.ledger.transactions import apply
 from p2p.protocol.ledger.validators import largest_bonds
 
 FRAME_BYTES_MAX: Final = KIB
 """Header and array heads of a block: what its transactions and receipts cannot use."""
+EVIDENCE_PART: Final = 4
+"""Evidence fills at most one part of so many of a block."""
 RECEIPT_SHARE: Final = (3, 4)
 """Part of a block that receipts may fill while transactions wait."""
 MINTED: Final = Amount(0)
@@ -46,11 +50,13 @@ def build_block(
     time_ms: Millis,
     transactions: Iterable[Transaction],
     receipts: Iterable[ServiceReceipt],
+    evidence: Iterable[Evidence] = (),
 ) -> Executed:
     """The block that the proposer offers on top of `state`, and its result.
 
-    Candidates are taken in the order given, as far as they are valid and fit: first receipts, up to
-    `RECEIPT_SHARE` of the block when there are transactions, then transactions in the space left.
+    Candidates are taken in the order given, as far as they are valid and fit: first evidence, then
+    receipts, up to `RECEIPT_SHARE` of the block when there are transactions, then transactions in
+    the space left. Evidence is punished after receipts are settled, and before any transaction.
     The block lists its receipts by channel.
 
     Raises:
@@ -60,8 +66,11 @@ def build_block(
     refusal = _origin_refusal(state, proposer=proposer, time_ms=time_ms)
     if refusal is not None:
         raise ValueError(f"cannot propose: {refusal.detail}")
+    # Punishment changes stake and reporters' balances, settlement neither reads: either order.
     draft = Draft(state, rules)
     space = rules.parameters.block_bytes_max - FRAME_BYTES_MAX
+    named, slashes, taken = _choose_evidence(draft, evidence, bytes_max=space // EVIDENCE_PART)
+    space -= taken
     part, whole = RECEIPT_SHARE
     chosen, used = _choose_receipts(
         draft, receipts, bytes_max=space * part // whole if waiting else space
@@ -70,7 +79,14 @@ def build_block(
     assert not isinstance(rows, Rejected), "only good receipts were chosen"
     included = _choose_transactions(draft, waiting, bytes_max=space - used)
     return _seal(
-        draft, rows, proposer=proposer, time_ms=time_ms, transactions=included, receipts=chosen
+        draft,
+        rows,
+        slashes,
+        proposer=proposer,
+        time_ms=time_ms,
+        transactions=included,
+        receipts=chosen,
+        evidence=named,
     )
 
 
@@ -99,6 +115,9 @@ def execute_block(state: State, rules: Rules, block: Block) -> Executed | Reject
     rows = settle(draft, block.receipts)
     if isinstance(rows, Rejected):
         return rows
+    slashes = punish_all(draft, block.evidence)
+    if isinstance(slashes, Rejected):
+        return slashes
     for transaction in block.transactions:
         refusal = apply(draft, transaction)
         if refusal is not None:
@@ -106,10 +125,12 @@ def execute_block(state: State, rules: Rules, block: Block) -> Executed | Reject
     executed = _seal(
         draft,
         rows,
+        slashes,
         proposer=header.proposer,
         time_ms=header.time_ms,
         transactions=block.transactions,
         receipts=block.receipts,
+        evidence=block.evidence,
     )
     difference = _first_difference(executed.block.header, header)
     return executed if difference is None else Rejected(Reason.BAD_ROOT, difference)
@@ -128,6 +149,25 @@ def _first_difference(ours: Header, theirs: Header) -> str | None:
         return None
     names = [field.name for field in msgspec.structs.fields(Header)]
     return next(name for name in names if getattr(ours, name) != getattr(theirs, name))
+
+
+def _choose_evidence(
+    draft: Draft, evidence: Iterable[Evidence], *, bytes_max: int
+) -> tuple[list[Evidence], tuple[SlashRow, ...], int]:
+    """Evidence that fits and was thereby punished, what it came to, and the bytes it takes."""
+    named: list[Evidence] = []
+    slashes: list[SlashRow] = []
+    used = 0
+    for found in evidence:
+        size = evidence_bytes(found)
+        if used + size > bytes_max or len(named) == EVIDENCE_PER_BLOCK_MAX:
+            continue
+        row = punish(draft, found)
+        if not isinstance(row, Rejected):
+            named.append(found)
+            slashes.append(row)
+            used += size
+    return named, tuple(slashes), used
 
 
 def _choose_receipts(
@@ -166,11 +206,13 @@ def _choose_transactions(
 def _seal(
     draft: Draft,
     rows: tuple[RewardRow, ...],
+    slashes: tuple[SlashRow, ...],
     *,
     proposer: AccountId,
     time_ms: Millis,
     transactions: Sequence[Transaction],
     receipts: Sequence[ServiceReceipt],
+    evidence: Sequence[Evidence],
 ) -> Executed:
     """End the epoch, and state the result in a header."""
     draft.end_epoch()
@@ -178,7 +220,7 @@ def _seal(
     accounts = draft.accounts
     elected = before.next_validators
     if draft.bonds_changed:
-        # When the last stake leaves, the last voters stay: a chain without voters cannot go on.
+        # When all that is left is in jail, the last voters stay: without any a chain cannot go on.
         limit = rules.parameters.validators_max
         fresh = largest_bonds(accounts, validators_max=limit)
         elected = fresh if fresh.validators else elected
@@ -195,6 +237,7 @@ def _seal(
         priorities=next_height(
             before.priorities, current=before.validators, following=before.next_validators
         ),
+        punished=draft.punished_entries,
     )
     draft.hand_over_digests(state)
     header = Header(
@@ -205,6 +248,7 @@ def _seal(
         previous=before.header_digest,
         transactions_root=values_root(transactions),
         receipts_root=values_root(receipts),
+        evidence_root=values_root(evidence),
         rewards_root=values_root(rows),
         state_root=state.root,
         validators_root=before.validators.root(),
@@ -215,7 +259,8 @@ def _seal(
         parameters_digest=rules.parameters_digest,
     )
     return Executed(
-        block=Block(header, tuple(transactions), tuple(receipts)),
+        block=Block(header, tuple(transactions), tuple(receipts), tuple(evidence)),
         state=state.named(header.digest()),
         rows=rows,
+        slashes=slashes,
     )

@@ -11,7 +11,8 @@ def genesis_state(genesis: Genesis) -> State:
     """The state that a genesis states; its bonds decide heights 1 and 2.
 
     Raises:
-        ValueError: an account twice, no validator, or more supply than amounts can hold.
+        ValueError: an account twice, no validator, more supply than amounts can hold, or stake
+            that leaves before evidence against it is too old.
     """
     accounts = {
         entry.account: Account(
@@ -29,6 +30,12 @@ def genesis_state(genesis: Genesis) -> State:
         raise ValueError("the genesis has no validator: give an account a bond")
     if supply > SUPPLY_MAX:
         raise ValueError(f"the genesis holds {supply} micro-tokens, more than {SUPPLY_MAX}")
+    parameters = genesis.parameters
+    if parameters.unbonding_epochs <= parameters.evidence_age_epochs:
+        raise ValueError(
+            f"unbonding_epochs is {parameters.unbonding_epochs}, and must be more than"
+            f" evidence_age_epochs, {parameters.evidence_age_epochs}: who lies could leave with all"
+        )
     return State(
         height=Height(0),
         header_digest=genesis.chain_id,

@@ -8,7 +8,7 @@ from typing import assert_never
 import msgspec
 
 from p2p.model.admission import spending, transaction_form_refusal
-from p2p.model.ledger import Channel
+from p2p.model.ledger import Account, Channel
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.transaction import (
     Bond,
@@ -18,9 +18,10 @@ from p2p.model.transaction import (
     Transaction,
     Transfer,
     Unbond,
+    Unjail,
     channel_id,
 )
-from p2p.primitives.units import AMOUNT_MAX, Amount
+from p2p.primitives.units import AMOUNT_MAX, Amount, Height
 from p2p.protocol.ledger.draft import Draft
 
 
@@ -48,10 +49,23 @@ def _refusal(draft: Draft, transaction: Transaction) -> Rejected | None:
     match transaction.action:
         case Unbond(amount=amount) if amount > sender.bonded:
             return Rejected(Reason.INSUFFICIENT_FUNDS, f"{amount} of {sender.bonded} bonded")
+        case Unbond(amount=sender.bonded) if not draft.others_vote(transaction.sender):
+            # A chain without voters cannot go on.
+            return Rejected(Reason.LAST_STAKE)
+        case Unjail():
+            return _unjail_refusal(sender, height=draft.height)
         case ChannelTopUp() | ChannelClose():
             return _channel_refusal(draft, transaction)
         case _:
             return None
+
+
+def _unjail_refusal(sender: Account, *, height: int) -> Rejected | None:
+    if not sender.jailed_until:
+        return Rejected(Reason.OUTDATED, "the account is not jailed")
+    if height < sender.jailed_until:
+        return Rejected(Reason.JAILED, f"until block {sender.jailed_until}")
+    return None
 
 
 def _channel_refusal(draft: Draft, transaction: Transaction) -> Rejected | None:
@@ -80,6 +94,8 @@ def _act(draft: Draft, transaction: Transaction) -> None:
         case Unbond(amount=amount):
             draft.move_bond(sender, -amount)
             draft.queue_unbonding(sender, amount)
+        case Unjail():
+            draft.jail(sender, Height(0))
         case ChannelOpen(provider=provider, deposit=deposit):
             key = channel_id(draft.rules.chain_id, sender, transaction.nonce)
             draft.put_channel(key, Channel(sender, provider, deposit))

@@ -12,8 +12,15 @@ from p2p.primitives.units import AccountId
 
 
 def largest_bonds(accounts: Mapping[AccountId, Account], *, validators_max: int) -> ValidatorSet:
-    """The `validators_max` accounts with most stake; equal stakes by account id upwards."""
-    bonded = [(-account.bonded, key) for key, account in accounts.items() if account.bonded > 0]
+    """The `validators_max` accounts with most stake that are not jailed.
+
+    Equal stakes by account id upwards. Nobody votes without stake, so no power is zero.
+    """
+    bonded = [
+        (-account.bonded, key)
+        for key, account in accounts.items()
+        if account.bonded > 0 and not account.jailed_until
+    ]
     bonded.sort()
     return ValidatorSet(
         tuple(Validator(key, accounts[key].bonded) for _, key in bonded[:validators_max])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from p2p.model.evidence import Evidence
 from p2p.model.ledger import Executed, Rules, State, rules_of
 from p2p.model.parameters import Genesis, GenesisAccount, Parameters, with_overrides
 from p2p.model.receipt import ServiceReceipt
@@ -100,6 +101,7 @@ class Chain:
         *,
         transactions: Sequence[Transaction] = (),
         receipts: Sequence[ServiceReceipt] = (),
+        evidence: Sequence[Evidence] = (),
         step_ms: int = 1_000,
     ) -> Executed:
         """The next block of these candidates, by the largest validator; nothing is committed."""
@@ -110,6 +112,7 @@ class Chain:
             time_ms=Millis(self.state.time_ms + step_ms),
             transactions=transactions,
             receipts=receipts,
+            evidence=evidence,
         )
 
     def execute(self, executed: Executed) -> Executed | Rejected:
@@ -121,9 +124,10 @@ class Chain:
         *,
         transactions: Sequence[Transaction] = (),
         receipts: Sequence[ServiceReceipt] = (),
+        evidence: Sequence[Evidence] = (),
     ) -> Executed:
         """Build the next block, check everything about it, and move on."""
-        built = self.build(transactions=transactions, receipts=receipts)
+        built = self.build(transactions=transactions, receipts=receipts, evidence=evidence)
         assert self.execute(built) == built
         assert check_block(self.state, built.block, built.state) == ()
         assert check_rewards(built.block, built.rows) == ()
@@ -143,11 +147,13 @@ class Chain:
         *,
         transactions: Sequence[Transaction] = (),
         receipts: Sequence[ServiceReceipt] = (),
+        evidence: Sequence[Evidence] = (),
     ) -> Executed:
         """Commit a block that must take every candidate."""
-        built = self.commit(transactions=transactions, receipts=receipts)
+        built = self.commit(transactions=transactions, receipts=receipts, evidence=evidence)
         assert len(built.block.transactions) == len(transactions)
         assert len(built.block.receipts) == len(receipts)
+        assert len(built.block.evidence) == len(evidence)
         return built
 
     def pass_epochs(self, count: int) -> None:
@@ -160,11 +166,15 @@ class Chain:
         *,
         transactions: Sequence[Transaction] = (),
         receipts: Sequence[ServiceReceipt] = (),
+        evidence: Sequence[Evidence] = (),
     ) -> Rejected:
         """Why a block with just these is refused."""
         honest = self.build()
         block = msgspec.structs.replace(
-            honest.block, transactions=tuple(transactions), receipts=tuple(receipts)
+            honest.block,
+            transactions=tuple(transactions),
+            receipts=tuple(receipts),
+            evidence=tuple(evidence),
         )
         result = execute_block(self.state, self.rules, block)
         assert isinstance(result, Rejected), "the block executes"

@@ -38,6 +38,7 @@ def test_the_first_block_follows_the_chain_id() -> None:
         previous=chain.rules.chain_id,
         transactions_root=EMPTY_ROOT,
         receipts_root=EMPTY_ROOT,
+        evidence_root=EMPTY_ROOT,
         rewards_root=EMPTY_ROOT,
         state_root=chain.state.root,
         validators_root=chain.state.validators.root(),
@@ -56,6 +57,7 @@ MUTATIONS: list[tuple[str, object, Rejected]] = [
     ("height", 3, Rejected(Reason.WRONG_HEIGHT)),
     ("height", 1, Rejected(Reason.WRONG_HEIGHT)),
     ("previous", ZERO_DIGEST, Rejected(Reason.WRONG_PARENT)),
+    ("evidence_root", ZERO_DIGEST, Rejected(Reason.BAD_ROOT, "evidence_root")),
     ("time_ms", 2_000, Rejected(Reason.BAD_TIME, "2000 does not follow 2000")),
     # A later time is another state: the root covers it.
     ("time_ms", 3_001, Rejected(Reason.BAD_ROOT, "state_root")),

@@ -91,7 +91,12 @@ def test_any_sequence_of_blocks_keeps_every_invariant(
     chain = Chain(
         genesis(
             balances=(20_000,) * 6,
-            overrides={"unbonding_epochs": 2, "receipt_late_epochs": 1, "validators_max": 2},
+            overrides={
+                "unbonding_epochs": 2,
+                "evidence_age_epochs": 1,
+                "receipt_late_epochs": 1,
+                "validators_max": 2,
+            },
         )
     )
     for orders, claims in blocks:

@@ -69,7 +69,7 @@ def test_a_sender_may_spend_to_the_last_micro_token_over_several_nonces() -> Non
 
 
 def test_unbonded_stake_is_paid_out_after_exactly_unbonding_epochs() -> None:
-    chain = Chain(genesis(overrides={"unbonding_epochs": 3}))
+    chain = Chain(genesis(overrides={"unbonding_epochs": 3, "evidence_age_epochs": 2}))
     chain.commit_all(
         transactions=[
             chain.transaction(0, Unbond(amount(200))),
