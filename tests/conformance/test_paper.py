@@ -37,7 +37,7 @@ def test_the_histories_reach_every_kind_of_step() -> None:
     """A generator that no longer locks, skips or decides would pass everything."""
     seen: Counter[str] = Counter()
     for trace in traces(range(TRACES)):
-        before = {"round": -1, "step": "no", "locked": [-1, None], "valid": [-1, None]}
+        before: Trace = {"round": -1, "step": "no", "locked": [-1, None], "valid": [-1, None]}
         for event in trace["events"]:
             post = event["post"]
             seen["skip of two or more"] += post["round"] > before["round"] + 1 > 0
