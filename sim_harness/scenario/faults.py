@@ -42,6 +42,8 @@ class FaultRecord(msgspec.Struct):
     what: str
     line: int = 0
     until_ms: int | None = None
+    measured: str = ""
+    """What real processes saw of it; nothing in the virtual world, where it is as asked."""
 
 
 class FaultRunner:
