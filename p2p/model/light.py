@@ -122,6 +122,8 @@ class Settlement(Value, frozen=True):
         """Whether the header's block settled this receipt by this row."""
         return (
             self.row.channel == self.receipt.channel
+            # Every receipt of a block makes one row; a path alone may fit several sizes.
+            and self.receipt_path.size == self.row_path.size
             and self.receipt_path.leads(self.receipt, header.receipts_root)
             and self.row_path.leads(self.row, header.rewards_root)
         )

@@ -18,7 +18,7 @@ class Table(Enum):
     BLOCKS = "blocks"
     """CommittedBlock by height."""
     HEADERS = "headers"
-    """SignedHeader by height, of blocks that change the validators: kept where blocks are pruned."""
+    """SignedHeader by height, of blocks that change the validators: kept where blocks go."""
     VALIDATORS = "validators"
     """ValidatorSet by root: every one that a header names."""
     SNAPSHOT = "snapshot"

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from p2p.model.persistence import Table, Write
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of what stands in the tables; a store of a later version is refused."""
 
 SCHEMA_KEY: Final = b"schema"

@@ -128,9 +128,9 @@ def test_a_database_of_something_else_is_refused(path: Path) -> None:
 
 def test_a_store_of_a_later_version_is_refused(path: Path) -> None:
     store = SqliteStore(path)
-    store.commit([Put(Table.META, SCHEMA_KEY, b"2")])
+    store.commit([Put(Table.META, SCHEMA_KEY, b"3")])
     store.close()
-    with pytest.raises(StoreError, match="schema version 2, and this program knows 1"):
+    with pytest.raises(StoreError, match="schema version 3, and this program knows 2"):
         SqliteStore(path)
 
 

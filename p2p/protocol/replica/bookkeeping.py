@@ -7,6 +7,7 @@ read it; each still decides for itself what to do with it. A live node uses this
 
 from p2p.model.block import Block, CommittedBlock
 from p2p.model.ledger import STATE_BYTES_MAX, Executed, Rules, State
+from p2p.model.light import SignedHeader
 from p2p.model.parameters import Genesis
 from p2p.model.persistence import STATE_KEY, Put, Table, Write, number_key
 from p2p.model.rejection import Rejected
@@ -33,10 +34,23 @@ class Bookkeeper:
         return check_block(before, block, after)
 
     def writes(self, committed: CommittedBlock, executed: Executed) -> tuple[Write, ...]:
-        """What the disk gets of a committed block: itself, its reward rows, the state after it."""
-        key = number_key(committed.block.header.height)
-        return (
+        """What the disk gets of a committed block: itself, its reward rows, the state after it.
+
+        Where the validators change it also gets what a light client needs to follow the change.
+        """
+        header = committed.block.header
+        key = number_key(header.height)
+        blocks = (
             Put(Table.BLOCKS, key, encode(committed)),
             Put(Table.REWARDS, key, encode(executed.rows)),
             Put(Table.STATE, STATE_KEY, encode(executed.state)),
+        )
+        if header.height > 1 and header.validators_root == header.next_validators_root:
+            return blocks
+        signed = SignedHeader(header, committed.certificate)
+        next_root = header.next_validators_root
+        return (
+            *blocks,
+            Put(Table.HEADERS, key, encode(signed)),
+            Put(Table.VALIDATORS, next_root, encode(executed.state.validators)),
         )
