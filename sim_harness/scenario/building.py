@@ -1,8 +1,11 @@
 """A world as a scenario describes it, with its liars and its load, ready to start."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import assert_never
+
+import msgspec
 
 from p2p.model.proposer import advance
 from p2p.primitives.units import Millis
@@ -15,12 +18,16 @@ from sim_harness.scenario.overrides import node_parameters_of, parameters_of
 from sim_harness.scenario.reading import population_of
 from sim_harness.scenario.schema import Scenario
 from sim_harness.scenario.selectors import Population, select
+from sim_harness.virtual.adding import Adding, AddingPlan
 from sim_harness.virtual.heap import MICROS_PER_MS
 from sim_harness.virtual.links import Latency
 from sim_harness.virtual.regions import latencies_of
 from sim_harness.virtual.spans import minutes
 from sim_harness.virtual.workload import Trade, Transfers
 from sim_harness.virtual.world import World
+
+Holders = Callable[[int | None], list[int]]
+"""Who holds a file, by its number; None: the newest."""
 
 
 def build_world(scenario: Scenario, seed: int, *, real_signatures: bool = False) -> World:
@@ -40,8 +47,8 @@ def build_world(scenario: Scenario, seed: int, *, real_signatures: bool = False)
     return world
 
 
-def population_in(world: World, scenario: Scenario) -> Population:
-    """Whom the scenario's selectors mean in a world; it knows who proposes next."""
+def population_in(world: World, scenario: Scenario, holders: Holders) -> Population:
+    """Whom the scenario's selectors mean in a world: who proposes next, who holds what."""
     found = population_of(scenario.network, scenario.load)
 
     def proposer() -> int:
@@ -53,9 +60,7 @@ def population_in(world: World, scenario: Scenario) -> Population:
         _, account = advance(replica.state.priorities, replica.state.validators)
         return next(node.index for node in world.nodes if node.key.account == account)
 
-    return Population(
-        found.nodes, found.validators, found.consumers, found.regions, proposer=proposer
-    )
+    return msgspec.structs.replace(found, proposer=proposer, holders=holders)
 
 
 def recruit_all(world: World, scenario: Scenario, population: Population) -> list[Adversary]:
@@ -72,7 +77,7 @@ def recruit_all(world: World, scenario: Scenario, population: Population) -> lis
 
 
 class Market:
-    """The load of a scenario: trades of consumers with one provider each, and transfers."""
+    """The load of a scenario: trades of consumers with one provider each, transfers, and files."""
 
     def __init__(self, world: World, load: schema.Load, population: Population) -> None:
         draws = world.stream("market")
@@ -80,6 +85,7 @@ class Market:
         selling = [node for node in world.honest if node.index not in buying]
         self.trades: list[Trade] = []
         self.transfers: Transfers | None = None
+        self.adding: Adding | None = None
         if load.receipts_per_minute and selling:
             every = Millis(minutes(1) // load.receipts_per_minute)
             self.trades = [
@@ -90,6 +96,22 @@ class Market:
         if load.transfers_per_minute:
             every = Millis(max(1, minutes(1) // load.transfers_per_minute))
             self.transfers = Transfers(world, every=every)
+        adders = [world.nodes[index] for index in buying if world.is_honest(world.nodes[index])]
+        if load.adds_per_minute and selling and adders:
+            low, high = load.blob_bytes
+            plan = AddingPlan(
+                every=Millis(max(1, minutes(1) // load.adds_per_minute)),
+                bytes_min=low,
+                bytes_max=high,
+                replicas=load.replicas,
+                epochs=load.blob_epochs,
+                window_bytes=load.window_bytes,
+            )
+            self.adding = Adding(world, plan, adders, selling, population.regions)
+
+    def holders(self, number: int | None) -> list[int]:
+        """Who holds a file; None: the newest that anybody holds."""
+        return [] if self.adding is None else self.adding.holders(number)
 
     def close(self) -> None:
         """No new work; what was done is still settled."""
@@ -97,12 +119,15 @@ class Market:
             trade.is_paused = True
         if self.transfers is not None:
             self.transfers.is_paused = True
+        if self.adding is not None:
+            self.adding.close()
 
     def is_settled(self) -> bool:
         """Whether the ledger paid all that consumers signed for."""
-        return all(
+        paid = all(
             trade.settled >= trade.accepted for trade in self.trades if trade.channel is not None
         )
+        return paid and (self.adding is None or self.adding.is_settled())
 
 
 def _latency(scenario: Scenario, seed: int) -> Latency:

@@ -1,16 +1,16 @@
 """What a scenario expects of its run: safety of every disk, liveness once all is healed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from p2p.primitives.units import BASIS_POINTS
+from sim_harness.scenario.building import Market
 from sim_harness.scenario.quantities import share_text, span_text
 from sim_harness.scenario.results import Check, Coverage, Distribution
 from sim_harness.scenario.schema import Comparison, Expect
 from sim_harness.scenario.statements import Sample, holds
 from sim_harness.virtual import checkers
 from sim_harness.virtual.checkers import Checker
-from sim_harness.virtual.workload import Trade
 from sim_harness.virtual.world import World
 
 SHOWN_MAX: Final = 3
@@ -90,16 +90,26 @@ def liveness(world: World, expect: Expect, recovered_ms: int | None) -> list[Che
     return found
 
 
-def check_losses(trades: Sequence[Trade]) -> list[Check]:
-    """I9: a provider loses at most the window under way, once for each time that it crashed."""
-    found = []
+def check_losses(market: Market) -> list[Check]:
+    """I9: a provider loses at most the window under way, once for each time that it crashed.
+
+    A transfer of a file that broke off may cost it a window, too, if nothing follows it.
+    """
+    found, trades = [], market.trades
+    lines = [] if market.adding is None else list(market.adding.lines.values())
+    for line in lines:
+        lost = line.delivered - line.settled
+        limit = line.window_price_max * (1 + line.provider.crashes + line.breaks)
+        if lost > limit:
+            found.append(f"node {line.provider.index} lost {lost}, more than {limit}")
     for trade in trades:
         lost = trade.delivered - trade.settled
         limit = trade.window_price_max * (1 + trade.provider.crashes)
         if lost > limit:
             found.append(f"node {trade.provider.index} lost {lost}, more than {limit}")
-    text = _sentence(found) or f"{len(trades)} trades within it"
-    return [Check("losses", "a window a crash", text, not found)] if trades else []
+    count = len(trades) + len(lines)
+    text = _sentence(found) or f"{count} trades within it"
+    return [Check("losses", "a window a crash", text, not found)] if count else []
 
 
 def check_latencies(

@@ -7,7 +7,8 @@ from p2p.model.persistence import Table
 from p2p.primitives.codec import decode
 from p2p.primitives.units import MIB, AccountId
 from p2p.protocol.interface import AdLearned, Committed
-from sim_harness.scenario.results import Commit
+from sim_harness.scenario.building import Market
+from sim_harness.scenario.results import Commit, DealingResult, FileResult
 from sim_harness.virtual.checkers import stored_chain, stored_state
 from sim_harness.virtual.node import VirtualNode
 from sim_harness.virtual.world import World
@@ -135,6 +136,47 @@ def wealth(state: State | None, account: AccountId) -> int:
     back = sum(one.amount for one in state.unbonding if one.account == account)
     held = sum(one.held for one in state.channels.values() if one.consumer == account)
     return entry.balance + entry.bonded + back + held
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def files_of(market: Market) -> tuple[FileResult, ...]:
+    """What consumers added, and what became of it."""
+    if market.adding is None:
+        return ()
+    start_ms = market.adding.start_ms
+    return tuple(
+        FileResult(
+            blob.number,
+            blob.consumer,
+            blob.manifest.size_bytes,
+            blob.at_ms - start_ms,
+            blob.replicas,
+            tuple(sorted(blob.held)),
+            max(blob.held.values()) - blob.at_ms if blob.is_placed else None,
+        )
+        for blob in market.adding.blobs
+    )
+
+
+def dealings_of(market: Market) -> tuple[DealingResult, ...]:
+    """Every pair that files went between."""
+    if market.adding is None:
+        return ()
+    blobs = market.adding.blobs
+    return tuple(
+        DealingResult(
+            consumer,
+            provider,
+            sum(one.consumer == consumer and provider in one.held for one in blobs),
+            line.breaks,
+            line.delivered,
+            line.promised,
+            line.settled,
+        )
+        for (consumer, provider), line in sorted(market.adding.lines.items())
+    )
 
 
 def _height(state: State | None) -> int:

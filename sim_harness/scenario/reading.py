@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from p2p.model.blob import WINDOW_BYTES_MAX
 from p2p.model.parameters import VALIDATORS_MAX
 from p2p.node.quantities import parse_rate
-from p2p.primitives.units import Millis
+from p2p.primitives.units import KIB, MIB, Millis
 from sim_harness.adversaries.table import kind_of, options_of
 from sim_harness.scenario import schema
 from sim_harness.scenario.lines import Lines
@@ -19,12 +20,15 @@ from sim_harness.scenario.schema import FAULTS, Expect, Fault, Load, Network, Sc
 from sim_harness.scenario.sections import ScenarioError, Section
 from sim_harness.scenario.selectors import Population, check_selector
 from sim_harness.scenario.statements import parse_comparison
+from sim_harness.virtual.adding import REPLICAS_MAX
 from sim_harness.virtual.cuts import Direction
 from sim_harness.virtual.regions import REGIONS
 from sim_harness.virtual.spans import seconds
 
 FILE_BYTES_MAX: Final = 256 * 1024
 RATE_MAX: Final = 10**12
+BLOB_BYTES_MAX: Final = 64 * MIB
+"""Of a file that consumers add: a virtual one costs an event a chunk."""
 SEED_MAX: Final = 2**63 - 1
 MOMENTARY: Final = ("restart", "torn_write")
 """Faults that are over by themselves, a moment later unless `for` says otherwise."""
@@ -151,13 +155,39 @@ def _matrix(section: Section, key: str, path: str, directory: Path) -> schema.Ma
 
 
 def _load(section: Section, network: Network) -> Load:
+    default = Load()
+    adds = section.integer("adds_per_minute", 0, maximum=6_000)
+    # Who adds files buys nothing else unless it says so.
+    receipts = 0 if adds else default.receipts_per_minute
     load = Load(
         consumers=section.integer("consumers", 0, maximum=max(0, network.nodes - 1)),
-        receipts_per_minute=section.integer("receipts_per_minute", 60, maximum=6_000),
+        receipts_per_minute=section.integer("receipts_per_minute", receipts, maximum=6_000),
         transfers_per_minute=section.integer("transfers_per_minute", 0, maximum=60_000),
+        adds_per_minute=adds,
+        blob_bytes=_blob_bytes(section),
+        replicas=section.integer("replicas", default.replicas, minimum=1, maximum=REPLICAS_MAX),
+        blob_epochs=section.integer("blob_epochs", default.blob_epochs, minimum=1, maximum=10**6),
+        window_bytes=section.integer(
+            "window_bytes", default.window_bytes, minimum=KIB, maximum=WINDOW_BYTES_MAX
+        ),
     )
+    if adds and not load.consumers:
+        raise section.error("adds_per_minute: there are no consumers to add", "adds_per_minute")
     section.finish()
     return load
+
+
+def _blob_bytes(section: Section) -> tuple[int, int]:
+    """`[least, greatest]`."""
+    found = section.raw("blob_bytes")
+    if found is None:
+        return Load().blob_bytes
+    match found:
+        case [int(low), int(high)] if 0 <= low <= high <= BLOB_BYTES_MAX and high:
+            return low, high
+        case _:
+            why = f"blob_bytes must be [least, greatest], up to {BLOB_BYTES_MAX}, not {found!r}"
+            raise section.error(why, "blob_bytes")
 
 
 def population_of(network: Network, load: Load) -> Population:
@@ -166,7 +196,9 @@ def population_of(network: Network, load: Load) -> Population:
     if isinstance(network.distance, schema.Regions):
         names = network.distance.names
         regions = tuple(names[index % len(names)] for index in range(network.nodes))
-    return Population(network.nodes, network.validators, load.consumers, regions)
+    return Population(
+        network.nodes, network.validators, load.consumers, regions, adds=bool(load.adds_per_minute)
+    )
 
 
 # ---- faults and liars --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Final
 from p2p.model.rpc import Rpc
 from p2p.model.topic import Topic, topic_name
 from p2p.protocol.interface import Committed, RoundStarted
+from sim_harness.scenario.building import Market
 from sim_harness.scenario.statements import Sample
 from sim_harness.virtual.heap import MICROS_PER_MS
 from sim_harness.virtual.node import VirtualNode
@@ -30,6 +31,8 @@ class Recorder:
         self.samples: list[Sample] = []
         self.bytes_by_topic: list[dict[str, int]] = [{} for _ in world.nodes]
         """By node, what it sent."""
+        self.market: Market | None = None
+        """To count files; None: there are none."""
         self._world = world
         self._start_ms = world.now_ms
         self._read = [0 for _ in world.nodes]
@@ -69,10 +72,16 @@ class Recorder:
             caught_up=int(min(heights) == max(heights)),
             lag=max(heights) - min(heights),
             idle=(self.now_ms - self._rose_ms) // 1_000,
+            files=self._files(),
             bytes_sent=sum(sum(sent.values()) for sent in self.bytes_by_topic),
         )
         self.samples.append(sample)
         return sample
+
+    def _files(self) -> int:
+        if self.market is None or self.market.adding is None:
+            return 0
+        return sum(blob.is_placed for blob in self.market.adding.blobs)
 
     def _plan(self, delay_us: int) -> None:
         def sample() -> bytes:

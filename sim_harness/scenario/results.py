@@ -111,6 +111,34 @@ class TradeResult(msgspec.Struct, frozen=True):
     """The price of one window: what either side can lose at most."""
 
 
+class FileResult(msgspec.Struct, frozen=True):
+    """One file that a consumer added."""
+
+    number: int
+    consumer: int
+    size_bytes: int
+    at_ms: int
+    wanted: int
+    """Replicas."""
+    holders: tuple[int, ...]
+    placed_ms: int | None
+    """How long until the last replica was paid for; None: not all of them are."""
+
+
+class DealingResult(msgspec.Struct, frozen=True):
+    """A consumer and a provider of its files, in micro-tokens."""
+
+    consumer: int
+    provider: int
+    files: int
+    """Stored there."""
+    breaks: int
+    """Transfers that ended early."""
+    delivered: int
+    promised: int
+    settled: int
+
+
 class Result(msgspec.Struct, frozen=True):
     """One run of one scenario from one seed."""
 
@@ -149,6 +177,8 @@ class Result(msgspec.Struct, frozen=True):
     nodes: tuple[NodeResult, ...]
     adversaries: tuple[AdversaryResult, ...]
     trades: tuple[TradeResult, ...]
+    files: tuple[FileResult, ...]
+    dealings: tuple[DealingResult, ...]
     samples: tuple[Sample, ...]
     burned: int
     retransmissions: int

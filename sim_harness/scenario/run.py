@@ -71,7 +71,7 @@ class Run:
         self._canary = canary
         self._real_signatures = real_signatures
         self._start_ms = self.world.now_ms
-        population = population_in(self.world, scenario)
+        population = population_in(self.world, scenario, self._holders)
         self.adversaries: list[Adversary] = recruit_all(self.world, scenario, population)
         if canary is not None:
             # Broken builds are loaded when one is asked for, and never else.
@@ -81,6 +81,7 @@ class Run:
         self.recorder = Recorder(self.world)
         self.faults = FaultRunner(self.world, population, scenario.directory)
         self.market = Market(self.world, scenario.load, population)
+        self.recorder.market = self.market
         self._healed_ms: int | None = None
         """Of Unix time."""
         self._violations: list[Violation] = []
@@ -94,6 +95,9 @@ class Run:
             self._heal(progress)
         except SafetyViolated as error:
             self._note(str(error).partition("; seed ")[0])
+
+    def _holders(self, number: int | None) -> list[int]:
+        return self.market.holders(number)
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -206,7 +210,7 @@ class Run:
         checks = [
             *check_safety(world, expect),
             *liveness(world, expect, recovered_ms),
-            *check_losses(self.market.trades),
+            *check_losses(self.market),
             *check_latencies(expect, commit_latency, ad_latency, delivery),
             *statements,
         ]
@@ -254,6 +258,8 @@ class Run:
                 )
                 for trade in self.market.trades
             ),
+            files=measures.files_of(self.market),
+            dealings=measures.dealings_of(self.market),
             samples=tuple(self.recorder.samples),
             burned=measures.burned(ledger),
             retransmissions=world.links.weather.retransmissions,

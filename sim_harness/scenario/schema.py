@@ -4,7 +4,8 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from p2p.primitives.units import Millis
+from p2p.model.blob import WINDOW_BYTES
+from p2p.primitives.units import KIB, MIB, Millis
 from sim_harness.virtual.cuts import Direction
 from sim_harness.virtual.regions import REGIONS
 from sim_harness.virtual.spans import seconds
@@ -55,6 +56,22 @@ class Load(msgspec.Struct, frozen=True):
     """Windows of work that each consumer pays."""
     transfers_per_minute: int = 0
     """Of the whole network."""
+    adds_per_minute: int = 0
+    """Files that each consumer stores with providers, through the product's own transfers."""
+    blob_bytes: tuple[int, int] = (4 * KIB, MIB)
+    """Least and greatest size of a file."""
+    replicas: int = 2
+    """Providers that hold each file."""
+    blob_epochs: int = 100
+    """How long a file is paid for in advance."""
+    window_bytes: int = WINDOW_BYTES
+    """Work between two signatures."""
+
+
+def usual_load(load: Load) -> Load:
+    """What a load is unless said otherwise: who adds files buys nothing else."""
+    usual = Load()
+    return msgspec.structs.replace(usual, receipts_per_minute=0) if load.adds_per_minute else usual
 
 
 # ---- faults --------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Selectors: words that name nodes of a network.
 
     validators[0:2]    nodes[3]    others    consumers    all    proposer    region:Tokyo
-    50%    25% of others    random(3)    random(1) of validators    rest
+    50%    25% of others    random(3)    random(1) of validators    rest    holders(1)
 
 A list with commas means all that any of its terms means. Slices are Python's. Shares are rounded
 down, but never to nobody. `proposer` is whoever proposes next when the fault begins; `rest` is who
-is in no other group of a partition. Random terms draw anew each time that a fault begins.
+is in no other group of a partition; `holders(2)` is who holds the second file that was added when
+the fault begins, `holders(last)` the newest that somebody holds. Random terms draw anew each time
+that a fault begins.
 """
 
 import difflib
@@ -23,6 +25,7 @@ SETS: Final = ("all", "nodes", "validators", "others", "consumers", "proposer", 
 
 _SET: Final = re.compile(r"([a-z]+)(?:\[(?:(-?\d+)|(-?\d*):(-?\d*))\])?")
 _REGION: Final = re.compile(r"region:([A-Za-z_]+)")
+_HOLDERS: Final = re.compile(r"holders\((\d{1,6}|last)\)")
 _SHARE: Final = re.compile(r"([\d.]+%)(?: of (.+))?")
 _RANDOM: Final = re.compile(r"random\((\d+)\)(?: of (.+))?")
 
@@ -36,6 +39,10 @@ class Population(msgspec.Struct, frozen=True):
     regions: tuple[str, ...]
     """Of each node; empty when nodes are in none."""
     proposer: Callable[[], int] = lambda: 0
+    adds: bool = False
+    """Whether files are added, which somebody may hold."""
+    holders: Callable[[int | None], list[int]] = lambda number: []
+    """Of a file, by its number from 1; None: the newest that is held."""
 
     def members(self, name: str) -> list[int]:
         """A set, in order. `rest` is nobody here."""
@@ -64,9 +71,13 @@ class Term(msgspec.Struct, frozen=True):
     """Basis points drawn."""
     count: int | None = None
     """How many are drawn."""
+    file: int | None = None
+    """Whose holders are meant; 0 is the newest."""
 
     def candidates(self, population: Population) -> list[int]:
         """Whom it means before anybody is drawn."""
+        if self.file is not None:
+            return population.holders(self.file or None)
         if self.region:
             return [at for at, region in enumerate(population.regions) if region == self.region]
         members = population.members(self.name)
@@ -79,9 +90,11 @@ class Term(msgspec.Struct, frozen=True):
     def pick(self, population: Population, draws: Random) -> list[int]:
         """Whom it means now."""
         found = self.candidates(population)
+        if not found:
+            return []  # Nobody holds the file yet.
         if self.share is not None:
             return draws.sample(found, max(1, len(found) * self.share // BASIS_POINTS))
-        return found if self.count is None else draws.sample(found, self.count)
+        return found if self.count is None else draws.sample(found, min(self.count, len(found)))
 
 
 def parse_selector(text: str) -> tuple[Term, ...]:
@@ -93,6 +106,12 @@ def check_selector(text: str, population: Population) -> None:
     """Raises ValueError when a term has no meaning, or matches nobody in this network."""
     for term in parse_selector(text):
         if term.name == "rest":
+            continue
+        if term.file is not None:
+            if not population.adds:
+                raise ValueError(
+                    f"{term.text!r} matches no node: no file is added (adds_per_minute)"
+                )
             continue
         if term.region and not population.regions:
             raise ValueError(f"{term.text!r}: the nodes of this network are in no regions")
@@ -135,6 +154,11 @@ def _term(text: str) -> Term:
 
 
 def _base(text: str) -> Term:
+    if match := _HOLDERS.fullmatch(text):
+        number = 0 if match[1] == "last" else int(match[1])
+        if not number and match[1] != "last":
+            raise ValueError(f"{text!r}: files are counted from 1")
+        return Term(text, file=number)
     if match := _REGION.fullmatch(text):
         return Term(text, region=match[1])
     match = _SET.fullmatch(text)
@@ -142,7 +166,9 @@ def _base(text: str) -> Term:
         word = match[1] if match else text
         near = difflib.get_close_matches(word, SETS, 1)
         hint = (
-            f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(SETS)}, region:NAME"
+            f"; did you mean {near[0]!r}?"
+            if near
+            else f"; known: {', '.join(SETS)}, region:NAME, holders(1)"
         )
         raise ValueError(f"{text!r} is no selector{hint}")
     if match[2]:

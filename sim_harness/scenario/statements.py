@@ -41,6 +41,8 @@ class Sample(msgspec.Struct, frozen=True):
     """Heights that the last one is behind the first."""
     idle: int = 0
     """Whole seconds since anybody committed a height."""
+    files: int = 0
+    """Added and held by as many providers as were wanted, so far."""
     bytes_sent: int = 0
     """Of gossip, by all nodes so far."""
 

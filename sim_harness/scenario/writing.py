@@ -8,7 +8,7 @@ from p2p.node.quantities import rate_text
 from p2p.primitives.units import Millis
 from sim_harness.scenario import schema
 from sim_harness.scenario.quantities import drift_text, share_text, span_text
-from sim_harness.scenario.schema import Comparison, Fault, Scenario
+from sim_harness.scenario.schema import Comparison, Fault, Scenario, usual_load
 from sim_harness.virtual.cuts import Direction
 
 _SHARES = ("share", "ad_delivery")
@@ -42,7 +42,7 @@ def write_scenario(scenario: Scenario) -> str:
     if scenario.parameters:
         document["parameters"] = _parameters(scenario.parameters)
     if scenario.load != schema.Load():
-        document["load"] = _table(scenario.load, schema.Load())
+        document["load"] = _table(scenario.load, usual_load(scenario.load))
     if scenario.faults:
         document["fault"] = _tables([_fault(one) for one in scenario.faults])
     if scenario.adversaries:

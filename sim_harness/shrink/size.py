@@ -22,7 +22,7 @@ class Size(msgspec.Struct, frozen=True):
     faults: int
     liars: int
     buyers: int
-    """Consumers, and one more when there are transfers."""
+    """Consumers, and one more when there are transfers, and one when files are added."""
     overrides: int
     """Parameters, and what of the network is not as usual."""
     duration_ms: int
@@ -70,7 +70,7 @@ def size_of(scenario: Scenario, failed_ms: int | None = None) -> Size:
         nodes=network.nodes,
         faults=len(scenario.faults),
         liars=sum(one.nodes if isinstance(one.nodes, int) else 1 for one in scenario.adversaries),
-        buyers=load.consumers + bool(load.transfers_per_minute),
+        buyers=load.consumers + bool(load.transfers_per_minute) + bool(load.adds_per_minute),
         overrides=len(scenario.parameters) + sum(odd),
         duration_ms=max(int(scenario.duration), failed_ms or 0),
         detail=_detail(scenario),
@@ -81,7 +81,8 @@ def _detail(scenario: Scenario) -> int:
     """Ties: votes, lengths of faults, repeated faults, wide selectors, options, other loads."""
     load = scenario.load
     detail = 1_000 * scenario.network.validators + scenario.network.jitter
-    detail += (load.receipts_per_minute + load.transfers_per_minute) * bool(load.consumers)
+    rates = load.receipts_per_minute + load.transfers_per_minute + load.adds_per_minute
+    detail += (rates + 100 * load.replicas) * bool(load.consumers)
     detail += sum(1_000 * len(spec.options) for spec in scenario.adversaries)
     detail += 1_000 * len(scenario.expect.sometimes)
     for fault in scenario.faults:

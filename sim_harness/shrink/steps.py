@@ -87,6 +87,10 @@ def less_load(scenario: Scenario) -> Iterator[Scenario]:
     load = scenario.load
     yield _replace(scenario, load=Load())
     yield _replace(scenario, load=msgspec.structs.replace(load, transfers_per_minute=0))
+    if load.adds_per_minute:
+        yield _replace(scenario, load=msgspec.structs.replace(load, adds_per_minute=0))
+        yield _replace(scenario, load=msgspec.structs.replace(load, receipts_per_minute=0))
+        yield _replace(scenario, load=msgspec.structs.replace(load, replicas=1))
     for consumers in range(load.consumers):
         yield _replace(scenario, load=msgspec.structs.replace(load, consumers=consumers))
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from p2p.primitives.units import Millis
+from p2p.model.blob import WINDOW_BYTES
+from p2p.primitives.units import KIB, MIB, Millis
 from sim_harness.adversaries.table import ADVERSARIES
 from sim_harness.scenario import schema
 from sim_harness.scenario.schema import AdversarySpec, Expect, Fault, Load, Network, Scenario
@@ -138,11 +139,16 @@ def _parameters(draws: Random) -> tuple[tuple[str, int], ...]:
 
 
 def _load(draws: Random, others: int) -> Load:
-    consumers = draws.choice((0, 1, 1, 2, 3))
+    consumers = min(draws.choice((0, 1, 1, 2, 3)), max(1, others))
+    adds = draws.choice((0, 0, 20, 60)) if consumers else 0
     return Load(
-        consumers=min(consumers, max(1, others)),
+        consumers=consumers,
         receipts_per_minute=draws.choice((30, 60, 150)),
         transfers_per_minute=draws.choice((0, 0, 30, 120)),
+        adds_per_minute=adds,
+        blob_bytes=draws.choice(((4 * KIB, MIB), (1, 64 * KIB), (MIB, 4 * MIB))),
+        replicas=draws.choice((1, 2, 3)),
+        window_bytes=draws.choice((256 * KIB, MIB, WINDOW_BYTES)),
     )
 
 

@@ -97,6 +97,12 @@ SIGHTS: Final[dict[str, Look]] = {
         run.scenario.load.transfers_per_minute > 0
         and any(commit.transactions > 0 for commit in result.commits)
     ),
+    "a file found all its replicas": lambda run, result, watch: any(
+        one.placed_ms is not None for one in result.files
+    ),
+    "a transfer of a file broke off": lambda run, result, watch: any(
+        one.breaks for one in result.dealings
+    ),
     "a torn write happened": _torn,
     "a full disk stopped a node": lambda run, result, watch: any(
         node.stops for node in result.nodes

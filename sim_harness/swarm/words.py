@@ -186,6 +186,8 @@ def some(draws: Random, network: Network, load: Load) -> str:
         choices += ["others", f"others[{draws.randrange(others)}]"]
     if load.consumers:
         choices.append("consumers")
+    if load.adds_per_minute:
+        choices += ["holders(last)", f"random(1) of holders({draws.randint(1, 4)})"]
     if isinstance(network.distance, schema.Regions):
         names = network.distance.names[: network.nodes]
         choices.append(f"region:{draws.choice(names)}")

@@ -182,6 +182,22 @@ class Links:
             heap.at(leaves_us, "sent", sent)
         return False
 
+    def carry(self, source: int, target: int, size: int) -> tuple[int, int]:
+        """A message of a stream beside gossip, by way of the same uplink.
+
+        When its last byte leaves and when it arrives; the caller asks `is_cut` then.
+        """
+        uplink, delay_us = self.bytes_per_second, self.delay_us(source, target)
+        if self.weather.rules:
+            uplink = self.weather.uplink(source, uplink)
+            delay_us += self.weather.repeated_us(
+                source, target, size=size, round_trip_us=2 * delay_us
+            )
+        leaves_us = max(self._heap.now_us, self._uplinks_us.get(source, 0))
+        leaves_us += size * 1_000_000 // uplink
+        self._uplinks_us[source] = leaves_us
+        return leaves_us, leaves_us + delay_us
+
     def _hold(self, wire: _Wire, size: int, kind: str, deliver: Act, sent: Act | None) -> bool:
         """Keep what a partition stops; the socket takes more until its buffer is full."""
         wire.waiting_bytes += size

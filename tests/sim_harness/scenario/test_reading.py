@@ -145,7 +145,7 @@ HEAD = 'name = "x"\nduration = "30s"\n[network]\nnodes = 8\nvalidators = 4\n'
         (HEAD + '[[fault]]\nkind = "kill"\nnodes = "all"\nevery = "5s"', "9: every: a fault that comes again has a 'for' that is shorter"),
         (HEAD + '[[fault]]\nkind = "kill"\nnodes = "all"\nat = "-1s"', "9: at must be at least 0 ms"),
         (HEAD + '[[fault]]\nkind = "partition"\ngroups = ["all"]', "8: a partition has at least two groups"),
-        (HEAD + '[[fault]]\nkind = "partition"\ngroups = ["all", "nobody"]', "8: groups: 'nobody' is no selector; known: all, nodes, validators, others, consumers, proposer, rest, region:NAME"),
+        (HEAD + '[[fault]]\nkind = "partition"\ngroups = ["all", "nobody"]', "8: groups: 'nobody' is no selector; known: all, nodes, validators, others, consumers, proposer, rest, region:NAME, holders(1)"),
         (HEAD + '[[fault]]\nkind = "loss"\nshare = "95%"', "8: a share of packets to lose is above 0% and up to 90%"),
         (HEAD + '[[fault]]\nkind = "loss"\nshare = "5%"\ndirection = "up"', "9: direction: expected 'both', 'out' or 'in', not 'up'"),
         (HEAD + '[[fault]]\nkind = "clock_skew"\nnodes = "all"', "6: a clock_skew has an offset or a drift"),
