@@ -21,6 +21,7 @@ import trio
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
+from p2p.model.light import LIGHT_PROTOCOL, LightRequest
 from p2p.model.persistence import Write
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import (
@@ -62,6 +63,7 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.replica import Replica
 from p2p.storage.blocks import stored_blocks
+from p2p.storage.light import light_answer
 from p2p.storage.port import Store
 
 log = logging.getLogger(__name__)
@@ -321,6 +323,8 @@ class Driver:
         self.put(RpcReceived(peer, rpc))
 
     async def request_received(self, peer: PeerId, protocol: str, data: bytes) -> bytes | None:
+        if protocol == LIGHT_PROTOCOL:
+            return self._answer_light(peer, data)
         kind: object = PeersProtocolRequest if protocol == PEERS_PROTOCOL else SyncRequest
         try:
             request: Request = decode(data, kind, bytes_max=REQUEST_BYTES_MAX)  # type: ignore[arg-type]
@@ -337,6 +341,17 @@ class Driver:
         finally:
             self._asked.pop(request_id, None)
         return None if response is None else encode(response)
+
+    def _answer_light(self, peer: PeerId, data: bytes) -> bytes | None:
+        """What a light client asks for, which needs nobody's decision: it trusts no answer."""
+        kind: object = LightRequest
+        try:
+            request: LightRequest = decode(data, kind, bytes_max=REQUEST_BYTES_MAX)  # type: ignore[arg-type]
+        except Malformed as error:
+            self.put(PeerMisbehaved(peer, Reason.MALFORMED, str(error)))
+            return None
+        answer = light_answer(self._store, self._replica.state, request)
+        return None if answer is None else encode(answer)
 
     async def stream_opened(self, protocol: str, stream: MessageStream) -> None:
         handler = self.streams.get(protocol)
