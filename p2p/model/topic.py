@@ -7,6 +7,7 @@ from enum import Enum
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
+from p2p.model.evidence import Evidence
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.transaction import Transaction
 from p2p.model.vote import ProposedBlock, Vote
@@ -18,12 +19,15 @@ class Topic(Enum):
 
     ADS = "ads"
     BLOCKS = "blocks"
+    EVIDENCE = "evidence"
     RECEIPTS = "receipts"
     TRANSACTIONS = "transactions"
     VOTES = "votes"
 
 
-GossipValue = CapacityAd | CommittedBlock | ServiceReceipt | Transaction | Vote | ProposedBlock
+GossipValue = (
+    CapacityAd | CommittedBlock | Evidence | ServiceReceipt | Transaction | Vote | ProposedBlock
+)
 
 
 def topic_name(topic: Topic, chain_id: Digest) -> str:

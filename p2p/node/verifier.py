@@ -11,7 +11,12 @@ from typing import Final, TypeVar
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees
-from p2p.model.evidence import Evidence, contradiction_fault, signatures
+from p2p.model.evidence import (
+    EVIDENCE_BYTES_MAX,
+    Evidence,
+    contradiction_fault,
+    signatures,
+)
 from p2p.model.parameters import (
     AD_BYTES_MAX,
     COMMITTED_BYTES_MAX,
@@ -36,6 +41,7 @@ KNOWN_SIGNATURES_MAX: Final = 20_000
 _FORMS: Final[dict[Topic, tuple[object, int]]] = {
     Topic.ADS: (CapacityAd, AD_BYTES_MAX),
     Topic.BLOCKS: (CommittedBlock, COMMITTED_BYTES_MAX),
+    Topic.EVIDENCE: (Evidence, EVIDENCE_BYTES_MAX),
     Topic.RECEIPTS: (ServiceReceipt, RECEIPT_BYTES_MAX),
     Topic.TRANSACTIONS: (Transaction, TRANSACTION_BYTES_MAX),
     Topic.VOTES: (Vote | ProposedBlock, PROPOSAL_BYTES_MAX),
@@ -121,6 +127,8 @@ class Verifier:
                 )
             case Transaction():
                 return self._transaction_fault(value)
+            case Evidence():
+                return self._evidence_fault(value)
             case CommittedBlock():
                 return self._committed_fault(value)
             case ProposedBlock():

@@ -9,6 +9,7 @@ import msgspec
 
 from p2p.model.commands import ReceiptCommand, Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
+from p2p.model.evidence import SlashRow
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.offer import Offer
 from p2p.model.rejection import Reason
@@ -17,7 +18,7 @@ from p2p.model.rpc import RpcReceived, RpcSent, SendRpc
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Action
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Amount, Digest, Height, PeerId
+from p2p.primitives.units import AccountId, Amount, Digest, Height, PeerId
 
 Rows = tuple[tuple[bytes, bytes], ...]
 
@@ -222,6 +223,21 @@ class EquivocationFound(msgspec.Struct, frozen=True):
     what: str
 
 
+class EvidenceFound(msgspec.Struct, frozen=True):
+    """This node holds two signed statements of one key that contradict, and told the others."""
+
+    kind: str
+    offender: AccountId
+    height: Height
+    """Of the offence, or the open one where it has none."""
+
+
+class StakeSlashed(msgspec.Struct, frozen=True):
+    """A committed block punished a liar."""
+
+    row: SlashRow
+
+
 class InvariantViolated(msgspec.Struct, frozen=True):
     """A block broke a rule that no block may break; the node stops taking part."""
 
@@ -230,7 +246,16 @@ class InvariantViolated(msgspec.Struct, frozen=True):
     detail: str
 
 
-Event = Committed | RoundStarted | AdLearned | PeerPenalized | EquivocationFound | InvariantViolated
+Event = (
+    Committed
+    | RoundStarted
+    | AdLearned
+    | PeerPenalized
+    | EquivocationFound
+    | EvidenceFound
+    | StakeSlashed
+    | InvariantViolated
+)
 
 
 class Notify(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ CANARIES: Final[dict[str, Build]] = {
                 (settlement, "_row"): mistakes.whole_row,
                 (settlement, "_pay"): mistakes.pay_whole,
                 (execution, "receipt_refusal"): mistakes.ever_settles,
-                (mempool, "receipt_refusal"): mistakes.ever_settles,
+                (mempool.receipts, "receipt_refusal"): mistakes.ever_settles,
             },
         ),
         Build(

@@ -10,6 +10,7 @@ import msgspec
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
+from p2p.model.evidence import Evidence, offence_kind
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.requests import Blocks, RoundMessages
 from p2p.model.rpc import Message, RpcReceived, SendRpc
@@ -138,6 +139,7 @@ class Messages:
             Topic.VOTES: Vote | ProposedBlock,
             Topic.BLOCKS: CommittedBlock,
             Topic.ADS: CapacityAd,
+            Topic.EVIDENCE: Evidence,
             Topic.RECEIPTS: ServiceReceipt,
         }
         if topic is Topic.TRANSACTIONS:
@@ -199,5 +201,7 @@ def _named(value: object) -> tuple[str, str]:
             return "ad", f"ad {seq}"
         case ServiceReceipt(epoch=epoch):
             return "receipt", f"receipt of epoch {epoch}"
+        case Evidence(offence=offence):
+            return "evidence", f"evidence of {offence_kind(offence)}"
         case _:
             return "junk", "junk"

@@ -14,7 +14,14 @@ from typing import Final
 import msgspec
 
 from p2p.primitives.units import Millis
-from p2p.protocol.interface import Committed, EquivocationFound, PeerPenalized, RoundStarted
+from p2p.protocol.interface import (
+    Committed,
+    EquivocationFound,
+    EvidenceFound,
+    PeerPenalized,
+    RoundStarted,
+    StakeSlashed,
+)
 from sim_harness.adversaries.adversary import Adversary
 from sim_harness.scenario import measures
 from sim_harness.scenario.building import Market, build_world, population_in, recruit_all
@@ -347,6 +354,10 @@ def _event_text(node: VirtualNode, event: msgspec.Struct) -> str:
             what = f"penalizes a peer: {reason.value} {detail}".rstrip()
         case EquivocationFound(validator=who, height=height, round=round_, what=said):
             what = f"finds two {said}s of {who.hex()[:8]} at {height}/{round_}"
+        case EvidenceFound(kind=kind, offender=who, height=height):
+            what = f"holds evidence of {kind} by {who.hex()[:8]} at {height}"
+        case StakeSlashed(row=row):
+            what = f"sees {row.offender.hex()[:8]} lose {row.slashed} for {row.kind}"
         case _:
             what = type(event).__name__
     return f"n{node.index:02} {what}"

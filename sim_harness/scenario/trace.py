@@ -12,6 +12,7 @@ from typing import Final, assert_never
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
 from p2p.model.effects import Dial, HangUp, Persist
+from p2p.model.evidence import Evidence, offence_kind, offender
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.requests import Blocks, BlocksRequest, RoundMessages
@@ -25,6 +26,7 @@ from p2p.protocol.interface import (
     Committed,
     DialFailed,
     EquivocationFound,
+    EvidenceFound,
     InvariantViolated,
     Notify,
     PeerMisbehaved,
@@ -35,6 +37,7 @@ from p2p.protocol.interface import (
     ResponseArrived,
     RoundStarted,
     SendRequest,
+    StakeSlashed,
     Started,
 )
 from sim_harness.virtual.node import Behaviour, VirtualNode
@@ -51,6 +54,7 @@ RULES: Final = {
 _KINDS: Final[dict[Topic, object]] = {
     Topic.ADS: CapacityAd,
     Topic.BLOCKS: CommittedBlock,
+    Topic.EVIDENCE: Evidence,
     Topic.RECEIPTS: ServiceReceipt,
     Topic.TRANSACTIONS: Transaction,
     Topic.VOTES: Vote | ProposedBlock,
@@ -197,6 +201,10 @@ class Trace:
                 return [f"penalize {self._peer(peer)}: {reason.value}"]
             case EquivocationFound(what=what):
                 return [f"FOUND two {what}s of one validator"]
+            case EvidenceFound(kind=kind, offender=who):
+                return [f"EVIDENCE of {kind} by {self._account(who)}"]
+            case StakeSlashed(row=row):
+                return [f"SLASHED {self._account(row.offender)} of {row.slashed} for {row.kind}"]
             case InvariantViolated(name=name, detail=detail):
                 return [f"INVARIANT {name}: {detail}"]
             case _:
@@ -237,6 +245,8 @@ class Trace:
                 return f"receipt of {self._account(provider)} for {amount} in epoch {epoch}"
             case Transaction(sender=sender, action=action):
                 return f"{type(action).__name__} of {self._account(sender)}"
+            case Evidence(offence=offence):
+                return f"evidence of {offence_kind(offence)} by {self._account(offender(offence))}"
             case _:
                 assert_never(value)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from p2p.model.block import Block, Certificate, CommittedBlock, ValidatorSet, check_certificate
 from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
+from p2p.model.evidence import SlashRow
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
 from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis
@@ -62,9 +63,19 @@ class BlockCommitted(msgspec.Struct, frozen=True):
     block: Block
     before: State
     state: State
+    slashes: tuple[SlashRow, ...] = ()
 
 
-ChainEffect = Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | BlockCommitted
+class Contradicted(msgspec.Struct, frozen=True):
+    """One signer's two messages of one slot, as consensus found them."""
+
+    first: Vote | Proposal
+    second: Vote | Proposal
+
+
+ChainEffect = (
+    Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | Contradicted | BlockCommitted
+)
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -287,6 +298,7 @@ class Chain:
                     yield from self._decided(effect, now_ms)
                 case consensus.EquivocationFound():
                     yield _equivocation(effect)
+                    yield Contradicted(effect.first, effect.second)
                 case Persist() | SetTimer() | CancelTimer() | Penalize():
                     yield effect
                 case _:
@@ -305,6 +317,7 @@ class Chain:
             time_ms=Millis(max(now_ms, self.state.time_ms + 1)),
             transactions=waiting.transactions,
             receipts=waiting.receipts,
+            evidence=waiting.evidence,
         )
         header_digest = executed.block.header.digest()
         self._keep(header_digest, Candidate(executed.block, executed))
@@ -400,7 +413,7 @@ class Chain:
                 len(committed.block.receipts),
             )
         )
-        yield BlockCommitted(committed.block, before, self.state)
+        yield BlockCommitted(committed.block, before, self.state, executed.slashes)
         yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
 
     def _halt(self, name: str, detail: str) -> Notify:

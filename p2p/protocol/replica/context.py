@@ -8,11 +8,13 @@ from typing import Final, assert_never
 
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock, is_skip
+from p2p.model.evidence import Evidence
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason
 from p2p.model.topic import GossipValue
 from p2p.model.transaction import Transaction
 from p2p.model.vote import ProposedBlock, Vote
+from p2p.protocol.accountability.witness import Witness
 from p2p.protocol.replica.chain import Chain
 
 BLAMELESS: Final = frozenset(
@@ -23,6 +25,9 @@ BLAMELESS: Final = frozenset(
         Reason.WRONG_HEIGHT,
         Reason.ROUND_TOO_FAR,
         Reason.TOO_MANY,
+        # One block more here or there, and evidence is too late or settled.
+        Reason.PUNISHED,
+        Reason.NO_STAKE,
         # An honest peer that is ahead of us or behind may hold another set of validators.
         Reason.NOT_A_VALIDATOR,
     }
@@ -30,11 +35,15 @@ BLAMELESS: Final = frozenset(
 """Reasons for which a message is ignored, not held against the peer that passed it on."""
 
 
-def refusal(value: GossipValue, chain: Chain) -> Reason | None:
+def refusal(value: GossipValue, chain: Chain, witness: Witness) -> Reason | None:
     """Why a well-formed message is not worth the check of its signatures, or None."""
     match value:
         case Vote():
-            return chain.screen(value)
+            reason = chain.screen(value)
+            return None if reason is not None and witness.wants(value) else reason
+        case Evidence():
+            refused = chain.mempool.screen(value)
+            return None if refused is None else refused.reason
         case ProposedBlock(proposal=proposal):
             if value.block.header.height != proposal.height:
                 return Reason.MALFORMED

@@ -20,6 +20,7 @@ from p2p.model.requests import (
 from p2p.primitives.keys import peer_id_of
 from p2p.primitives.signing import Verified
 from p2p.primitives.units import Height, Millis, PeerId
+from p2p.protocol.accountability.witness import VoteHeard
 from p2p.protocol.interface import (
     RequestArrived,
     Respond,
@@ -97,6 +98,8 @@ class Exchange:
             self._wires.from_chain(self._wires.chain.proposal(proposed, peer, now_ms), now_ms)
         # Known ones and an equivocator's, too: a quorum counts as a whole or not at all.
         votes = tuple(Verified(vote) for vote in messages.votes)
+        for vote in votes:
+            self._wires.to_witness(VoteHeard(vote), now_ms)
         if votes:
             self._wires.from_chain(self._wires.chain.votes(votes, peer, now_ms), now_ms)
 

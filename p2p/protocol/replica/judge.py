@@ -3,17 +3,19 @@
 A message is forwarded first and acted upon second: our own work does not delay its spread.
 """
 
-from typing import assert_never
+from typing import Final, assert_never
 
-from p2p.model.block import CommittedBlock
+from p2p.model.block import Certificate, CommittedBlock
+from p2p.model.evidence import Evidence
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.rpc import MessageId
 from p2p.model.transaction import Transaction
-from p2p.model.vote import ProposedBlock, Vote
+from p2p.model.vote import ProposedBlock, Vote, certificate_votes
 from p2p.primitives.signing import Verified
 from p2p.primitives.units import Millis
 from p2p.protocol import gossip, mempool
+from p2p.protocol.accountability.witness import ReceiptHeard, VoteHeard
 from p2p.protocol.interface import (
     MessageRefused,
     MessageVerified,
@@ -22,6 +24,8 @@ from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica import context
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
+
+_UNKNOWN: Final = mempool.Ignored(Reason.UNKNOWN_CHANNEL)
 
 
 class Judge:
@@ -53,6 +57,7 @@ class Judge:
             case Vote():
                 self._verdict(message.message_id, None, now_ms)
                 vote = Verified(value)
+                self._wires.to_witness(VoteHeard(vote), now_ms)
                 self._wires.from_chain(self._wires.chain.vote(vote, message.peer, now_ms), now_ms)
             case ProposedBlock():
                 self._verdict(message.message_id, None, now_ms)
@@ -64,16 +69,20 @@ class Judge:
                 self._judge_committed(message, value, now_ms)
             case ServiceReceipt():
                 received = mempool.ReceiptReceived(Verified(value))
-                self._judge_by_mempool(message, received, now_ms)
+                verdict = self._judge_by_mempool(message, received, now_ms)
+                if not isinstance(verdict, Rejected) and verdict != _UNKNOWN:
+                    self._wires.to_witness(ReceiptHeard(Verified(value)), now_ms)
             case Transaction():
                 arrived = mempool.TransactionReceived(Verified(value))
                 self._judge_by_mempool(message, arrived, now_ms)
+            case Evidence():
+                self._judge_by_mempool(message, mempool.EvidenceReceived(Verified(value)), now_ms)
             case _:
                 self._judge_ad(message, registry.AdReceived(Verified(value)), now_ms)
 
     def _judge_by_mempool(
         self, message: MessageVerified, item: mempool.MempoolInput, now_ms: Millis
-    ) -> None:
+    ) -> mempool.Verdict:
         (verdict,) = self._wires.mempool.step(item)
         match verdict:
             case mempool.Accepted():
@@ -84,6 +93,7 @@ class Judge:
                 self._verdict(message.message_id, reason, now_ms, blame=True)
             case _:
                 assert_never(verdict)
+        return verdict
 
     def _judge_ad(
         self, message: MessageVerified, item: registry.AdReceived, now_ms: Millis
@@ -106,6 +116,9 @@ class Judge:
             self._wires.to_sync(sync.HeightSeen(message.peer, height), now_ms)
             return
         chain = self._wires.chain
+        if height == chain.height or chain.is_rival(committed):
+            # Who signed another block somewhere else contradicts itself here.
+            self._hear(committed.certificate, now_ms)
         if height < chain.height:
             effects, reason = chain.conflict(committed)
         else:
@@ -113,3 +126,7 @@ class Judge:
         blame = reason is not None and reason not in context.BLAMELESS
         self._verdict(message.message_id, reason, now_ms, blame=blame)
         self._wires.from_chain(effects, now_ms)
+
+    def _hear(self, certificate: Certificate, now_ms: Millis) -> None:
+        for vote in certificate_votes(certificate):
+            self._wires.to_witness(VoteHeard(Verified(vote)), now_ms)

@@ -11,7 +11,7 @@ the effects of everything that one input sets off, in the order in which it was 
 
 from typing import assert_never
 
-from p2p.model.commands import Reply
+from p2p.model.commands import AcceptReceipt, Reply
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.ledger import State
 from p2p.model.parameters import Genesis
@@ -25,6 +25,7 @@ from p2p.model.transaction import Transaction, sign_transaction
 from p2p.primitives.signing import Signer, Verified
 from p2p.primitives.units import Millis
 from p2p.protocol import gossip, mempool, receipts
+from p2p.protocol.accountability.witness import ReceiptHeard
 from p2p.protocol.interface import (
     ChangeOffer,
     Command,
@@ -112,7 +113,7 @@ class Replica:
 
     def admits(self, value: GossipValue) -> Reason | None:
         """Why the signatures of a gossip message need not be checked, or None; for the verifier."""
-        return context.refusal(value, self.chain)
+        return context.refusal(value, self.chain, self._wires.witness)
 
     # ---- step --------------------------------------------------------------------------------
 
@@ -164,6 +165,10 @@ class Replica:
                 self._submit(command, now_ms)
             case ChangeOffer():
                 self._change_offer(command, now_ms)
+            case AcceptReceipt(receipt=receipt):
+                # A consumer that signs twice shows it to its provider alone.
+                self._wires.to_witness(ReceiptHeard(receipt), now_ms)
+                self._wires.to_channels(command, now_ms)
             case _:
                 self._wires.to_channels(command, now_ms)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Penalize, Persist, SetTimer
+from p2p.model.evidence import Evidence, offence_height, offence_kind, offender
 from p2p.model.ledger import State, rules_of
 from p2p.model.parameters import Genesis
 from p2p.model.rejection import Reason, Rejected
@@ -27,19 +28,24 @@ from p2p.model.requests import (
 )
 from p2p.model.rpc import SendRpc
 from p2p.model.topic import GossipValue, Topic, topic_name
+from p2p.model.vote import Proposal, Vote
 from p2p.primitives.codec import encode
 from p2p.primitives.draws import Draws
 from p2p.primitives.keys import peer_id_of
 from p2p.primitives.signing import Signer, Verified
-from p2p.primitives.units import AccountId, Millis, PeerId
+from p2p.primitives.units import AccountId, Height, Millis, PeerId
 from p2p.protocol import gossip, mempool, receipts
+from p2p.protocol.accountability import witness
+from p2p.protocol.accountability.witness import Witness
 from p2p.protocol.interface import (
     AdLearned,
+    EvidenceFound,
     Notify,
     PeerPenalized,
     ReplicaEffect,
     Saved,
     SendRequest,
+    StakeSlashed,
     Verify,
 )
 from p2p.protocol.membership import Membership
@@ -47,16 +53,28 @@ from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import Registry
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica.bookkeeping import Bookkeeper
-from p2p.protocol.replica.chain import BlockCommitted, Chain, ChainEffect, Publish
+from p2p.protocol.replica.chain import (
+    BlockCommitted,
+    Chain,
+    ChainEffect,
+    Contradicted,
+    Publish,
+)
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.sync import Sync
 from p2p.protocol.sync import interface as sync
 
 GAPS_TIMER: Final = "replica/gaps"
-_TOPICS_OF_VALIDATORS: Final = (Topic.RECEIPTS, Topic.TRANSACTIONS, Topic.VOTES)
+_TOPICS_OF_VALIDATORS: Final = (
+    Topic.EVIDENCE,
+    Topic.RECEIPTS,
+    Topic.TRANSACTIONS,
+    Topic.VOTES,
+)
 _PRIORITIES: Final = {
     Topic.VOTES: gossip.Priority.VOTES,
     Topic.BLOCKS: gossip.Priority.BLOCKS,
+    Topic.EVIDENCE: gossip.Priority.RECEIPTS,
     Topic.RECEIPTS: gossip.Priority.RECEIPTS,
     Topic.TRANSACTIONS: gossip.Priority.RECEIPTS,
     Topic.ADS: gossip.Priority.ADS,
@@ -115,6 +133,7 @@ class Wires:
             height=state.height,
         )
         self.mempool = mempool.Mempool(rules, state)
+        self.witness = Witness()
         self.channels = receipts.Channels(
             self.account, self._signer, self.chain_id, genesis.parameters
         )
@@ -154,6 +173,8 @@ class Wires:
                     self.publish(effect.topic, effect.value, now_ms)
                 case BlockCommitted():
                     self._follow_block(effect, now_ms)
+                case Contradicted(first=first, second=second):
+                    self._contradicted(first, second, now_ms)
                 case Penalize():
                     self.penalize(effect.peer, effect.reason, effect.detail, now_ms)
                 case Persist() | SetTimer() | CancelTimer() | Notify():
@@ -167,9 +188,37 @@ class Wires:
         self.to_channels(receipts.BlockCommitted(state.height, state.channels), now_ms)
         self.to_sync(sync.HeightCommitted(state.height), now_ms)
         self.follow_validators(now_ms)
+        self.to_witness(witness.HeightOpened(Height(state.height + 1)), now_ms)
+        self.out += [Notify(StakeSlashed(row)) for row in committed.slashes]
         if state.height % self.parameters.republish_blocks == 0:
+            for evidence in self.mempool.evidence_of(self.account):
+                self.publish(Topic.EVIDENCE, evidence, now_ms)
             for transaction in self.mempool.waiting_of(self.account):
                 self.publish(Topic.TRANSACTIONS, transaction, now_ms)
+
+    # ---- accountability ----------------------------------------------------------------------
+
+    def to_witness(self, item: witness.WitnessInput, now_ms: Millis) -> None:
+        """Let the witness hear something; what it finds waits for a block, here and elsewhere."""
+        for offence in self.witness.step(item):
+            evidence = Evidence(offence, self.account)
+            (verdict,) = self.mempool.step(mempool.EvidenceReceived(Verified(evidence)))
+            if isinstance(verdict, mempool.Accepted):
+                self.publish(Topic.EVIDENCE, evidence, now_ms)
+            height = offence_height(offence) or self.chain.height
+            found = EvidenceFound(offence_kind(offence), offender(offence), height)
+            self.out.append(Notify(found))
+
+    def _contradicted(
+        self, first: Vote | Proposal, second: Vote | Proposal, now_ms: Millis
+    ) -> None:
+        for message in (first, second):
+            if isinstance(message, Vote):
+                self.to_witness(witness.VoteHeard(Verified(message)), now_ms)
+        if isinstance(first, Proposal) and isinstance(second, Proposal):
+            self.to_witness(witness.ProposalsDiffer(first, second), now_ms)
+
+    # ---- sync --------------------------------------------------------------------------------
 
     def to_sync(self, item: sync.SyncInput, now_ms: Millis) -> None:
         for effect in self.sync.step(item, now_ms):
@@ -218,12 +267,9 @@ class Wires:
                     self.to_membership(learned, now_ms)
                 case Persist() | SetTimer():
                     self.out.append(effect)
-                case (
-                    registry.Judge()
-                    | registry.AdDropped()
-                    | registry.AdConflictFound()
-                    | Rejected()
-                ):
+                case registry.AdConflictFound(first=first, second=second):
+                    self.to_witness(witness.AdsDiffer(first, second), now_ms)
+                case registry.Judge() | registry.AdDropped() | Rejected():
                     pass
                 case _:
                     assert_never(effect)

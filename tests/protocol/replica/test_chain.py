@@ -16,6 +16,7 @@ from p2p.primitives.units import Digest, Height, Millis, Round
 from p2p.protocol.interface import (
     Committed,
     EquivocationFound,
+    EvidenceFound,
     InvariantViolated,
     PeerPenalized,
     ReplicaEffect,
@@ -153,12 +154,18 @@ def test_two_votes_of_one_slot_are_told_as_evidence_and_so_are_two_proposals() -
     block = bench.build(liar).block
     bench.hear(PEER.peer, Topic.VOTES, vote(liar, None))
     effects = bench.hear(PEER.peer, Topic.VOTES, vote(liar, block.header.digest()))
-    assert events(effects) == [EquivocationFound(liar.account, Height(1), 0, "prevote")]
+    assert events(effects) == [
+        EvidenceFound("double_vote", liar.account, Height(1)),
+        EquivocationFound(liar.account, Height(1), 0, "prevote"),
+    ]
     bench.hear(PEER.peer, Topic.VOTES, propose(liar, block))
     bench.now_ms = Millis(bench.now_ms + 7)
     other = propose(liar, bench.build(liar).block)
     found = events(bench.hear(PEER.peer, Topic.VOTES, other))
-    assert found == [EquivocationFound(liar.account, Height(1), 0, "proposal")]
+    assert found == [
+        EquivocationFound(liar.account, Height(1), 0, "proposal"),
+        EvidenceFound("double_proposal", liar.account, Height(1)),
+    ]
 
 
 # ---- judging
