@@ -28,6 +28,7 @@ class WorldName(StrEnum):
     """Where a scenario can run."""
 
     VIRTUAL = "virtual"
+    LIVE = "live"
 
 
 app = typer.Typer(
@@ -141,7 +142,8 @@ def run(
         int | None, typer.Option(min=0, help="Decides everything that is drawn; the file's, or 1.")
     ] = None,
     world: Annotated[
-        WorldName, typer.Option(help="Where it runs: on a virtual clock.")
+        WorldName,
+        typer.Option(help="On a virtual clock; or live, a process a node on this machine."),
     ] = WorldName.VIRTUAL,
     signatures: Annotated[
         Signatures, typer.Option(help="A keyed hash, or Ed25519 at 85 us a check.")
@@ -156,11 +158,21 @@ def run(
     log: Annotated[
         Path | None, typer.Option(help="File for every event, in MessagePack, for `diff`.")
     ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=1_000, help="Live: so many instead of the file's.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Live: keep the nodes' homes.")] = False,
+    runs: Annotated[Path, typer.Option(help="Live: where runs have their directories.")] = Path(
+        "runs"
+    ),
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
     from sim_harness.scenario.sections import ScenarioError
 
+    if world is WorldName.LIVE:
+        _run_live(file, seed, nodes=nodes, keep=keep, runs=runs, report=report, json=json)
+        return
     try:
         result = run_file(
             file,
@@ -180,6 +192,65 @@ def run(
         print("\n".join(summary(result)))
         if page is not None:
             print(f"report: {page}")
+    if result.verdict == "fail":
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _run_live(
+    file: Path,
+    seed: int | None,
+    *,
+    nodes: int | None,
+    keep: bool,
+    runs: Path,
+    report: Path | None,
+    json: bool,
+) -> None:
+    from sim_harness.live.commands import live_summary, run_file_live
+    from sim_harness.live.failures import Failed
+    from sim_harness.scenario.sections import ScenarioError
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        result = run_file_live(
+            file, seed, nodes=nodes, keep=keep, runs=runs, report=report, progress=progress
+        )
+    except ScenarioError as error:
+        _refuse(str(error))
+    except Failed as failed:
+        exploring.fail(str(failed))
+    except OSError as error:
+        exploring.fail(f"cannot write the report: {error}")
+    if json:
+        _print_json(result)
+    else:
+        print("\n".join(live_summary(result)))
+    if result.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if result.verdict == "fail":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="Directory of a live run.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Judge a live run again, from its log alone."""
+    from sim_harness.live.commands import check_run, live_summary
+    from sim_harness.live.records import LogError
+    from sim_harness.scenario.sections import ScenarioError
+
+    try:
+        result = check_run(directory)
+    except (LogError, ScenarioError) as error:
+        _refuse(str(error))
+    if json:
+        _print_json(result)
+    else:
+        print("\n".join(live_summary(result)))
     if result.verdict == "fail":
         raise typer.Exit(EXIT_FAILED)
 

@@ -79,9 +79,11 @@ class Listener(Protocol):
 class LiveNode:
     """One node of the cluster, over all of its processes."""
 
-    def __init__(self, index: int, home: Path) -> None:
+    def __init__(self, index: int, home: Path, log: Path | None = None) -> None:
         self.index = index
         self.home = home
+        self.log = log or home / "node.log"
+        """Where its output goes."""
         self.state = NodeState.DOWN
         self.child: Child | None = None
         self.ready: Ready | None = None
@@ -95,11 +97,6 @@ class LiveNode:
         self.ads: list[AdNoted] = []
         self.votes: list[VoteNoted] = []
         self.notes: list[Noted] = []
-
-    @property
-    def log(self) -> Path:
-        """Where its output goes."""
-        return self.home / "node.log"
 
     @property
     def pid(self) -> int | None:
@@ -124,7 +121,12 @@ class LiveCluster:
     """Nodes as processes of one zygote; made by `open_homes` or `open_cluster`."""
 
     def __init__(
-        self, zygote: Zygote, homes: Sequence[Path], options: dict[str, str] | None = None
+        self,
+        zygote: Zygote,
+        homes: Sequence[Path],
+        options: dict[str, str] | None = None,
+        *,
+        logs: Path | None = None,
     ) -> None:
         self._zygote = zygote
         self._options = options or {}
@@ -132,7 +134,12 @@ class LiveCluster:
         self._nursery: trio.Nursery | None = None
         self._ending: set[Child] = set()
         self.listener: Listener | None = None
-        self.nodes = [LiveNode(index, home) for index, home in enumerate(homes)]
+        self.greeting: Callable[[int], Sequence[NodeOrder]] | None = None
+        """What a node is ordered before it serves."""
+        self.nodes = [
+            LiveNode(index, home, None if logs is None else logs / f"{home.name}.log")
+            for index, home in enumerate(homes)
+        ]
         self.decided: dict[int, CommitNoted] = {}
         """The first commit that any node told, by height."""
         self.disagreements: list[str] = []
@@ -162,6 +169,8 @@ class LiveCluster:
         if self.listener is not None:
             self.listener.began(index)
         self._nursery.start_soon(self._watch, node, child)
+        for order in () if self.greeting is None else self.greeting(index):
+            await child.tell(order)
         await self.wait(
             lambda _: node.child is not child or node.state is not NodeState.STARTING,
             deadline_s=START_DEADLINE_S,
@@ -180,6 +189,17 @@ class LiveCluster:
             for node in self.nodes:
                 if node.state is NodeState.DOWN:
                     nursery.start_soon(start_one, node.index)
+
+    async def stop_all(self) -> None:
+        """SIGTERM for all at once, SIGKILL for who is left soon after."""
+
+        async def stop_one(index: int) -> None:
+            await self.stop(index)
+
+        async with trio.open_nursery() as nursery:
+            for node in self.nodes:
+                if node.child is not None:
+                    nursery.start_soon(stop_one, node.index)
 
     async def kill(self, index: int) -> None:
         """SIGKILL: gone as in a power cut, except that the disk's cache survives."""
@@ -376,7 +396,12 @@ class LiveCluster:
 
 @asynccontextmanager
 async def open_homes(
-    homes: Sequence[Path], *, entry: str = NODE_ENTRY, options: dict[str, str] | None = None
+    homes: Sequence[Path],
+    *,
+    entry: str = NODE_ENTRY,
+    options: dict[str, str] | None = None,
+    scratch: Path | None = None,
+    logs: Path | None = None,
 ) -> AsyncIterator[LiveCluster]:
     """A cluster over homes that exist; no node is started yet, and none is left at the end.
 
@@ -384,12 +409,14 @@ async def open_homes(
         homes: one directory a node, in node order.
         entry: `module:function` that a node's process runs.
         options: for the entry function alone.
+        scratch: a directory to be removed at the end, also when this process is killed.
+        logs: a directory for the nodes' output; None: each in its home.
 
     Raises:
         ZygoteError: the parent of all processes could not start, or died.
     """
-    async with open_zygote(entry) as zygote, trio.open_nursery() as nursery:
-        cluster = LiveCluster(zygote, homes, options)
+    async with open_zygote(entry, scratch=scratch) as zygote, trio.open_nursery() as nursery:
+        cluster = LiveCluster(zygote, homes, options, logs=logs)
         await nursery.start(cluster.run)
         yield cluster
         nursery.cancel_scope.cancel()

@@ -24,9 +24,11 @@ from sim_harness.live.records import (
     puts_of,
 )
 from sim_harness.live.watched import WatchedWorld
-from sim_harness.scenario.building import population_in, recruit_all
+from sim_harness.scenario.building import recruit_all
 from sim_harness.scenario.faults import FaultRecord
+from sim_harness.scenario.reading import population_of
 from sim_harness.scenario.schema import Scenario
+from sim_harness.scenario.selectors import Population
 from sim_harness.scenario.statements import Sample
 
 GENESIS_BYTES_MAX = 16 * MIB
@@ -40,8 +42,8 @@ class Evidence:
         self.head = head
         genesis = decode(head.genesis, Genesis, bytes_max=GENESIS_BYTES_MAX)
         self.world = WatchedWorld(seed=head.seed, validators=head.validators, genesis=genesis)
-        population = population_in(self.world, scenario)
-        self.seated = recruit_all(self.world, scenario, population)
+        self.population = live_population(self.world, scenario)
+        self.seated = recruit_all(self.world, scenario, self.population)
         self.samples: list[Sample] = []
         self.faults: dict[int, FaultRecord] = {}
         self.marks: dict[str, Marked] = {}
@@ -98,11 +100,17 @@ class Evidence:
         return at_ms - self.start_ms
 
 
-def seats_options(scenario: Scenario) -> list[dict[str, int | str | bool | float]]:
-    """The options of every league of the scenario, in order."""
-    return [dict(spec.options) for spec in scenario.adversaries]
+def live_population(world: WatchedWorld, scenario: Scenario) -> Population:
+    """Whom the scenario's selectors mean; nodes tell who proposes next."""
 
+    def proposer() -> int:
+        told = [node for node in world.watched if node.runs and node.status is not None]
+        if not told:
+            return 0
+        furthest = max(told, key=lambda node: (node.told_height, -node.index))
+        assert furthest.status is not None, "it told"
+        wanted = furthest.status.proposer
+        return next((node.index for node in world.nodes if node.key.account == wanted), 0)
 
-def packed(record: Record) -> bytes:
-    """A record as it stands in the log."""
-    return msgspec.msgpack.encode(record)
+    found = population_of(scenario.network, scenario.load)
+    return msgspec.structs.replace(found, proposer=proposer)

@@ -115,6 +115,8 @@ class Status(_Message, frozen=True):
     """Of trio."""
     mesh: int = 0
     """Peers in the smallest mesh of this node's topics."""
+    proposer: bytes = b""
+    """The account that proposes next, by this node's ledger."""
 
 
 class CommitNoted(_Message, frozen=True):
@@ -197,6 +199,7 @@ class Measured(_Message, frozen=True):
     """Bytes that went to the other side of a partition while it stood: none should."""
     held: int = 0
     """Sends that a partition kept."""
+    packets: int = 0
     retransmissions: int = 0
     """Packets lost, by the draws."""
     breaks: int = 0

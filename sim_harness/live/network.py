@@ -52,7 +52,8 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
                 f"{directory} holds a network of {len(homes)} nodes, not {plan.nodes}:"
                 f" choose another directory, or --nodes {len(homes)}"
             )
-        async with open_homes(homes, entry=entry, options=plan.options) as cluster:
+        scratch = directory if plan.directory is None else None
+        async with open_homes(homes, entry=entry, options=plan.options, scratch=scratch) as cluster:
             yield cluster
     finally:
         if plan.directory is None:

@@ -135,6 +135,7 @@ class Obedience:
             asked_ms=round(1000 * tally.asked_s / sends, 2),
             crossed=tally.crossed,
             held=tally.held,
+            packets=tally.packets,
             retransmissions=retransmissions,
             breaks=tally.breaks,
             swallowed=tally.swallowed,

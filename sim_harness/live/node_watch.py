@@ -12,6 +12,7 @@ from p2p.model.effects import HangUp, Persist
 from p2p.model.ledger import RewardRow
 from p2p.model.parameters import BLOCK_BYTES_MAX
 from p2p.model.persistence import Put, Table, number_key
+from p2p.model.proposer import advance
 from p2p.model.rpc import SendRpc, rpc_size
 from p2p.model.topic import Topic, topic_name
 from p2p.node.port import NodePort
@@ -90,6 +91,7 @@ class Watcher:
             unpaid=self._unpaid(),
             descriptors=len(os.listdir("/proc/self/fd")),
             tasks=statistics.tasks_living,
+            proposer=advance(state.priorities, state.validators)[1],
             mesh=min((len(replica.gossip.mesh(topic)) for topic in topics), default=0),
         )
 

@@ -134,18 +134,7 @@ class Broken(msgspec.Struct, frozen=True, tag=True):
 
 
 Record = (
-    Head
-    | Told
-    | Began
-    | Ended
-    | Marked
-    | Hurt
-    | Sampled
-    | Taken
-    | Worked
-    | Value
-    | Disk
-    | Broken
+    Head | Told | Began | Ended | Marked | Hurt | Sampled | Taken | Worked | Value | Disk | Broken
 )
 
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

@@ -25,7 +25,7 @@ from sim_harness.live.delayed_wires import BREAKS_S, DelayedStream
 from sim_harness.live.messages import LinksHurt, RuleSpec
 from sim_harness.virtual.cuts import Cut, Direction
 from sim_harness.virtual.links import WINDOW_BYTES_MAX, Latency
-from sim_harness.virtual.weather import Rule, Weather
+from sim_harness.virtual.weather import PACKET_BYTES, Rule, Weather
 
 US: Final = 1_000_000
 NUMBER_BYTES: Final = 4
@@ -40,6 +40,7 @@ class Tally(msgspec.Struct):
 
     began_s: float = msgspec.field(default_factory=trio.current_time)
     parcels: int = 0
+    packets: int = 0
     bytes: int = 0
     late_s: float = 0.0
     asked_s: float = 0.0
@@ -129,6 +130,7 @@ class Links:
             )
         self._uplink_s = max(now_s, self._uplink_s) + size / rate
         late_s = self._uplink_s - now_s + delay_us / US
+        self.tally.packets += max(1, -(-size // PACKET_BYTES))
         self.tally.asked_s += self._latency(self.me, target) / US
         self.tally.breaks += late_s >= BREAKS_S
         return late_s

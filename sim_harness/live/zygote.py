@@ -204,12 +204,15 @@ class Zygote:
 
 
 @asynccontextmanager
-async def open_zygote(entry: str = NODE_ENTRY) -> AsyncIterator[Zygote]:
-    """A warmed zygote for `module:function`. Raises ZygoteError.
+async def open_zygote(
+    entry: str = NODE_ENTRY, *, scratch: Path | None = None
+) -> AsyncIterator[Zygote]:
+    """A warmed zygote for `module:function`; its end removes `scratch`. Raises ZygoteError.
 
     The function takes a `NodeTask`; its module may have `warm()`, called once before any fork.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    removed = [] if scratch is None else [str(scratch)]
     with theirs:
         # Started from this very thread: the kernel's parent-death signal looks at the thread, and
         # trio starts its processes from worker threads that end when idle.
@@ -221,6 +224,7 @@ async def open_zygote(entry: str = NODE_ENTRY) -> AsyncIterator[Zygote]:
                 str(theirs.fileno()),
                 str(os.getpid()),
                 entry,
+                *removed,
             ],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],

@@ -7,9 +7,9 @@
                     end of the harness's socket -> SIGKILL to every child, exit
 
 It has one thread and never runs trio, so that a fork copies nothing half done. Nobody is orphaned:
-the zygote dies with the harness and each child with the zygote, by the kernel's parent-death signal
-(Linux) and by the end of the socket that they read. Children share the zygote's pages:
-`gc.freeze` keeps the collector from touching, and so copying, them.
+the zygote ends with its socket to the harness, kills all children and removes what was to be
+removed; each child dies with the zygote, by the kernel's parent-death signal (Linux). Children
+share the zygote's pages: `gc.freeze` keeps the collector from touching, and so copying, them.
 
 It leads a session of its own, so that Ctrl-C reaches the harness alone.
 """
@@ -20,6 +20,7 @@ import importlib
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -50,7 +51,8 @@ PR_SET_NAME: Final = 15
 def main() -> None:
     """Serve the harness at the other end of the socket whose descriptor is the first argument."""
     descriptor, parent, entry_name = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    die_with_parent(parent)
+    if os.getppid() != parent:
+        return
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     began_s = time.monotonic()
@@ -64,7 +66,12 @@ def main() -> None:
     gc.freeze()
     warmed = Warmed(os.getpid(), time.monotonic() - began_s, resident_bytes())
     channel.sendall(pack(warmed))
-    Zygote(channel, entry).serve()
+    try:
+        Zygote(channel, entry).serve()
+    finally:
+        # The harness may have been killed; what it would have removed, nobody else removes.
+        for scratch in sys.argv[4:]:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Zygote:
@@ -158,10 +165,13 @@ class Zygote:
         except BaseException:  # noqa: BLE001 - this is the bottom of a process
             traceback.print_exc()
         finally:
-            # The zygote's own exit handlers and buffers are not this process's to run.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            # The zygote's own exit handlers and buffers are not this process's to run. Whatever
+            # fails here (a disk that is full), it must never go on as a second zygote.
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
 
     def _tell(self, news: News) -> None:
         self._channel.sendall(pack(news))
