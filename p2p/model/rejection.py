@@ -17,6 +17,7 @@ class Reason(Enum):
     UNKNOWN_TOPIC = "not one of our topics"
     TOO_MANY = "more of them than allowed"
     BACKOFF = "asked to join the mesh before its backoff was over"
+    GRAYLISTED = "its gossip score fell below the graylist threshold"
     # ads
     EXPIRED = "has expired"
     FROM_THE_FUTURE = "is dated ahead of our clock"

@@ -3,7 +3,7 @@
     RPC      subscriptions = 1 {subscribe = 1, topicid = 2}, publish = 2, control = 3
     Message  from = 1, data = 2, seqno = 3, topic = 4, signature = 5, key = 6
     control  ihave = 1 {topicID = 1, messageIDs = 2}, iwant = 2 {messageIDs = 1},
-             graft = 3 {topicID = 1}, idontwant = 5 (skipped),
+             graft = 3 {topicID = 1}, idontwant = 5 {messageIDs = 1},
              prune = 4 {topicID = 1, peers = 2 {peerID = 1, signedPeerRecord = 2}, backoff = 3}
 
 Protobuf messages concatenate, so the encoded form of one `Message`, key included, is made once and
@@ -16,7 +16,7 @@ The message id is the first 20 bytes of SHA-256(length of the topic as 4 bytes, 
 in UTF-8 || data). The length keeps (topic, data) pairs apart. Ids travel in IHAVE and IWANT only,
 but there they must agree: a node of another implementation has to be given this id function.
 
-Source: libp2p specs, pubsub/README.md and pubsub/gossipsub/gossipsub-v1.1.md.
+Source: libp2p specs, pubsub/README.md, pubsub/gossipsub/gossipsub-v1.1.md and gossipsub-v1.2.md.
 """
 
 from functools import cached_property
@@ -51,7 +51,7 @@ MESSAGES_MAX: Final = 4096
 CONTROLS_MAX: Final = 1024
 """IHAVE, GRAFT and PRUNE entries in one RPC, of each kind."""
 IDS_MAX: Final = 8192
-"""Message ids in one RPC, of IHAVE and of IWANT; go-libp2p sends at most 5000."""
+"""Message ids in one RPC, of IHAVE, of IWANT and of IDONTWANT; go-libp2p sends at most 5000."""
 PX_PEERS_MAX: Final = 64
 """Peers that one PRUNE may suggest; implementations send 16."""
 TOPIC_BYTES_MAX: Final = 256
@@ -126,7 +126,10 @@ class Prune(msgspec.Struct, frozen=True):
 
 
 class Rpc(msgspec.Struct, frozen=True):
-    """Everything that one neighbour tells another at once. `iwant` and `graft`: ids and topics."""
+    """Everything that one neighbour tells another at once.
+
+    `iwant` and `idontwant` are ids of messages, `graft` names topics.
+    """
 
     subscriptions: tuple[Subscription, ...] = ()
     publish: tuple[Message, ...] = ()
@@ -134,6 +137,7 @@ class Rpc(msgspec.Struct, frozen=True):
     iwant: tuple[MessageId, ...] = ()
     graft: tuple[str, ...] = ()
     prune: tuple[Prune, ...] = ()
+    idontwant: tuple[MessageId, ...] = ()
 
 
 # ---- words of a node about its RPCs ---------------------------------------------------------
@@ -177,13 +181,15 @@ def rpc_size(rpc: Rpc) -> int:
     size = sum([message.size for message in rpc.publish]) if rpc.publish else 0
     for subscription in rpc.subscriptions:
         size += len(_encode_subscription(subscription))
-    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune):
+    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune or rpc.idontwant):
         return size
     return size + _field_size(_control_size(rpc))
 
 
 def _control_size(rpc: Rpc) -> int:
     size = _field_size(_ids_size(rpc.iwant)) if rpc.iwant else 0
+    if rpc.idontwant:
+        size += _field_size(_ids_size(rpc.idontwant))
     for ihave in rpc.ihave:
         size += ihave.size
     for topic in rpc.graft:
@@ -208,7 +214,7 @@ def _encode_subscription(subscription: Subscription) -> bytes:
 
 
 def _encode_control(rpc: Rpc) -> bytes:
-    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune):
+    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune or rpc.idontwant):
         return b""
     parts = [
         bytes_field(1, bytes_field(1, ihave.topic.encode()) + _encode_ids(2, ihave.ids))
@@ -218,6 +224,8 @@ def _encode_control(rpc: Rpc) -> bytes:
         parts.append(bytes_field(2, _encode_ids(1, rpc.iwant)))
     parts += [bytes_field(3, bytes_field(1, topic.encode())) for topic in rpc.graft]
     parts += [bytes_field(4, _encode_prune(prune)) for prune in rpc.prune]
+    if rpc.idontwant:
+        parts.append(bytes_field(5, _encode_ids(1, rpc.idontwant)))
     return b"".join(parts)
 
 
@@ -242,7 +250,7 @@ _SUBSCRIPTIONS, _PUBLISH, _CONTROL = key_of_bytes(1), key_of_bytes(2), key_of_by
 _SUBSCRIBE, _TOPIC_ID = key_of_number(1), key_of_bytes(2)
 _DATA, _TOPIC = key_of_bytes(2), key_of_bytes(4)
 _AUTHORSHIP = frozenset(key_of_bytes(number) for number in (1, 3, 5, 6))
-_IHAVE, _IWANT, _GRAFT, _PRUNE = (key_of_bytes(number) for number in (1, 2, 3, 4))
+_IHAVE, _IWANT, _GRAFT, _PRUNE, _IDONTWANT = (key_of_bytes(n) for n in (1, 2, 3, 4, 5))
 _FIRST, _SECOND, _BACKOFF = key_of_bytes(1), key_of_bytes(2), key_of_number(3)
 
 
@@ -316,6 +324,7 @@ def _decode_control(
     iwant: list[MessageId] = []
     graft: list[str] = []
     prune: list[Prune] = []
+    idontwant: list[MessageId] = []
     offered = 0
     for key, _, value in read_fields(chunk, fields_max=FIELDS_MAX):
         if key == _IHAVE:
@@ -329,8 +338,19 @@ def _decode_control(
             graft.append(_decode_last_topic(value))
         elif key == _PRUNE:
             prune.append(_decode_prune(value))
+        elif key == _IDONTWANT:
+            idontwant += _decode_ids(value, _FIRST)
+            _bound(len(idontwant), IDS_MAX, "ids in IDONTWANT")
     _bound(max(len(ihave), len(graft), len(prune)), CONTROLS_MAX, "control entries")
-    return Rpc(subscriptions, publish, tuple(ihave), tuple(iwant), tuple(graft), tuple(prune))
+    return Rpc(
+        subscriptions,
+        publish,
+        tuple(ihave),
+        tuple(iwant),
+        tuple(graft),
+        tuple(prune),
+        tuple(idontwant),
+    )
 
 
 def _decode_ids(chunk: bytes, key_of_ids: int) -> list[MessageId]:

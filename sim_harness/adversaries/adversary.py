@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import msgspec
+
 from p2p.model.effects import SetTimer
 from p2p.model.inputs import TimerFired
 from p2p.model.rejection import Reason
@@ -140,10 +142,7 @@ class Adversary:
         match effect:
             case SendRpc(peer=peer, rpc=rpc) if rpc.publish:
                 said = [one for message in rpc.publish for one in self.say(peer, message, now_ms)]
-                twisted = Rpc(
-                    rpc.subscriptions, tuple(said), rpc.ihave, rpc.iwant, rpc.graft, rpc.prune
-                )
-                return SendRpc(peer, twisted)
+                return SendRpc(peer, msgspec.structs.replace(rpc, publish=tuple(said)))
             case Respond(request_id=request_id, response=response):
                 return self._answer(request_id, response, now_ms)
             case RespondBlocks(request_id=request_id, from_height=first, count=count):

@@ -46,6 +46,7 @@ rpcs = st.builds(
         ),
         max_size=3,
     ).map(tuple),
+    idontwant=st.lists(ids, max_size=4).map(tuple),
 )  # fmt: skip
 
 
@@ -70,6 +71,8 @@ def to_google(rpc: Rpc) -> rpc_pb2.RPC:
             peer = entry.peers.add(peerID=info.peer)
             if info.record:
                 peer.signedPeerRecord = info.record
+    if rpc.idontwant:
+        made.control.idontwant.add(messageIDs=rpc.idontwant)
     return made
 
 
@@ -100,6 +103,7 @@ def test_encodings_concatenate(first: Rpc, second: Rpc) -> None:
         first.iwant + second.iwant,
         first.graft + second.graft,
         first.prune + second.prune,
+        first.idontwant + second.idontwant,
     )
 
 
@@ -122,12 +126,12 @@ def test_strict_no_sign_a_message_with_an_author_or_signature_is_flagged() -> No
         )
 
 
-def test_idontwant_and_unknown_fields_are_skipped() -> None:
-    idontwant = bytes_field(3, bytes_field(5, bytes_field(1, b"i" * 20)))
+def test_unknown_fields_are_skipped() -> None:
+    future = bytes_field(3, bytes_field(6, bytes_field(1, b"i" * 20)))
     unknown = number_field(9, 7) + bytes_field(10, b"?") + bytes([11 << 3 | 5]) + bytes(4)
     known_number_other_type = number_field(2, 5)
     message = bytes_field(2, unknown + bytes_field(2, b"d") + bytes_field(4, b"t"))
-    data = idontwant + unknown + known_number_other_type + message
+    data = future + unknown + known_number_other_type + message
     assert decode_rpc(data) == Rpc(publish=(Message("t", b"d"),))
 
 

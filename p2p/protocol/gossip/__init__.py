@@ -6,6 +6,7 @@ from p2p.protocol.gossip.interface import (
     GossipEffect,
     GossipInput,
     MessageValidated,
+    PeerRated,
     Published,
     Started,
     Subscribed,
@@ -15,7 +16,8 @@ from p2p.protocol.gossip.interface import (
     Verdict,
 )
 from p2p.protocol.gossip.machine import FLUSH, HEARTBEAT, Gossip
-from p2p.protocol.gossip.parameters import GossipParameters, Priority
+from p2p.protocol.gossip.parameters import GossipParameters, Priority, ScoreParameters, TopicScore
+from p2p.protocol.gossip.scores import ScoreReport, TopicReport
 
 __all__ = [
     "FLUSH",
@@ -26,14 +28,19 @@ __all__ = [
     "GossipInput",
     "GossipParameters",
     "MessageValidated",
+    "PeerRated",
     "Priority",
     "Published",
     "RpcReceived",
     "RpcSent",
+    "ScoreParameters",
+    "ScoreReport",
     "SendRpc",
     "Started",
     "Subscribed",
     "SuggestPeers",
+    "TopicReport",
+    "TopicScore",
     "Unsubscribed",
     "Validate",
     "Verdict",

@@ -66,12 +66,18 @@ class SeenIds:
 class _Kept:
     """A message in the cache, its window, and how often each peer was sent it on request."""
 
-    __slots__ = ("message", "sent", "window")
+    __slots__ = ("message", "near_ms", "senders", "sent", "window")
 
-    def __init__(self, message: Message, window: int) -> None:
+    def __init__(
+        self, message: Message, window: int, senders: dict[PeerId, None], near_ms: int
+    ) -> None:
         self.message = message
         self.window = window
         self.sent: dict[PeerId, int] = {}
+        self.senders = senders
+        """Who brought it, in time."""
+        self.near_ms = near_ms
+        """Until when a copy counts as a delivery (P3)."""
 
 
 class MessageCache:
@@ -101,11 +107,16 @@ class MessageCache:
         """Size of the messages that are kept."""
         return self._bytes
 
-    def put(self, message: Message) -> None:
-        """Keep a message, once; the oldest go when there are too many."""
+    def put(
+        self, message: Message, senders: dict[PeerId, None] | None = None, near_ms: int = -1
+    ) -> None:
+        """Keep a message, once; the oldest go when there are too many.
+
+        `senders` brought it, and others may until `near_ms`; nobody brings us our own.
+        """
         if message.id in self._kept:
             return
-        self._kept[message.id] = _Kept(message, self._window)
+        self._kept[message.id] = _Kept(message, self._window, senders or {}, near_ms)
         self._order.append(message.id)
         window = self._recent[-1]
         if message.topic not in window:
@@ -117,6 +128,14 @@ class MessageCache:
             or self._bytes > self._parameters.history_bytes_max
         ):
             self._forget_oldest()
+
+    def is_near_first(self, peer: PeerId, message_id: MessageId, now_ms: int) -> bool:
+        """Note a copy of a peer: whether it is its first, and nearly the first of all."""
+        kept = self._kept.get(message_id)
+        if kept is None or now_ms > kept.near_ms or peer in kept.senders:
+            return False
+        kept.senders[peer] = None
+        return True
 
     def get_for(self, peer: PeerId, message_id: MessageId) -> Message | None:
         """A message for a peer that asks; None when gone, or asked for too often by that peer."""
@@ -130,13 +149,27 @@ class MessageCache:
         kept.sent[peer] = times + 1
         return kept.message
 
+    @property
+    def window(self) -> int:
+        """Number of the window that is open: heartbeats so far."""
+        return self._window
+
+    def newest(self, topic: str) -> int:
+        """The last window in which a message of the topic came that gossip is about; else -1."""
+        for behind, window in enumerate(reversed(self._recent)):
+            if topic in window:
+                return self._window - behind
+        return -1
+
     def gossip_ids(self, topic: str) -> list[MessageId]:
         """Ids of a topic in the windows that gossip is about, oldest first."""
+        kept = self._kept
         return [
             message_id
             for window in self._recent
-            for message_id in window.get(topic, ())
-            if message_id in self._kept
+            if topic in window
+            for message_id in window[topic]
+            if message_id in kept
         ]
 
     def shift(self) -> None:

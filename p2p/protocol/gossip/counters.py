@@ -33,6 +33,16 @@ class GossipCounters(msgspec.Struct):
     iwant_sent: int = 0
     iwant_received: int = 0
     iwant_served: int = 0
+    graft_sent: int = 0
+    graft_received: int = 0
+    prune_sent: int = 0
+    prune_received: int = 0
+    idontwant_sent: int = 0
+    idontwant_received: int = 0
+    promises_broken: int = 0
+    """Messages that a peer offered, was asked for, and nobody sent."""
+    graylisted: int = 0
+    """RPCs not listened to, for the score of their sender."""
     peers_refused: int = 0
     """Connected beyond the number that we keep."""
     dropped: tuple[int, ...] = tuple(0 for _ in Priority)

@@ -52,6 +52,13 @@ class MessageValidated(msgspec.Struct, frozen=True):
     reason: Reason = Reason.MALFORMED
 
 
+class PeerRated(msgspec.Struct, frozen=True):
+    """What the application thinks of a peer from now on, in points of the score (P5); it decays."""
+
+    peer: PeerId
+    points: float
+
+
 class Validate(msgspec.Struct, frozen=True):
     """Check a message seen for the first time; forwarding waits for `MessageValidated`."""
 
@@ -79,6 +86,7 @@ GossipInput = (
     | PeerDisconnected
     | Subscribed
     | Unsubscribed
+    | PeerRated
     | Started
 )
 

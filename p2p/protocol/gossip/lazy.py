@@ -9,6 +9,7 @@ dissemination, spam protection measures).
 """
 
 from collections.abc import Set
+from typing import Final
 
 from p2p.model.effects import Penalize
 from p2p.model.rejection import Reason
@@ -21,12 +22,25 @@ from p2p.protocol.gossip.interface import GossipEffect
 from p2p.protocol.gossip.mesh import Mesh
 from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
 from p2p.protocol.gossip.parameters import GossipParameters
+from p2p.protocol.gossip.promises import Promises
+
+OFFERED_MAX: Final = 16
+"""Ids of a peer's offer that are remembered: in a quiet topic offers are most of the traffic."""
 
 
 class LazyGossip:
     """IHAVE and IWANT, both ways."""
 
-    __slots__ = ("_asked", "_cache", "_counters", "_draws", "_neighbours", "_parameters", "_seen")
+    __slots__ = (
+        "_asked",
+        "_cache",
+        "_counters",
+        "_draws",
+        "_neighbours",
+        "_parameters",
+        "_seen",
+        "promises",
+    )
 
     def __init__(
         self,
@@ -44,6 +58,7 @@ class LazyGossip:
         self._cache = cache
         self._draws = draws
         self._counters = counters
+        self.promises = Promises(parameters, draws)
         self._asked: dict[MessageId, int] = {}
         """How many peers we asked for an id in this heartbeat."""
 
@@ -54,7 +69,9 @@ class LazyGossip:
 
     # ---- we lack something
 
-    def offered(self, neighbour: Neighbour, ihaves: tuple[IHave, ...], mesh: Mesh) -> None:
+    def offered(
+        self, neighbour: Neighbour, ihaves: tuple[IHave, ...], mesh: Mesh, now_ms: int
+    ) -> None:
         """A peer offers messages: ask for those that we have not seen, within the limits."""
         neighbour.ihave_rpcs += 1
         # gossipsub v1.1: spam protection: IHAVE messages per heartbeat, then ids per heartbeat
@@ -68,6 +85,8 @@ class LazyGossip:
         for ihave in ihaves:
             self._counters.ihave_received += len(ihave.ids)
             if ihave.topic in mesh:
+                if len(ihave.ids) <= OFFERED_MAX:
+                    neighbour.offered[ihave.topic] = ihave.ids
                 for message_id in self._seen.lacks(ihave.ids):
                     if self._may_ask(message_id):
                         wanted[message_id] = None
@@ -80,6 +99,18 @@ class LazyGossip:
         neighbour.ids_asked += len(ids)
         self._counters.iwant_sent += len(ids)
         neighbour.outbox.add_iwant(ids)
+        self.promises.made(neighbour.standing, ids, now_ms)
+
+    def came(self, message_id: MessageId) -> None:
+        """A message came: whoever promised it has kept its word, or does not need to."""
+        if self.promises:
+            self.promises.kept(message_id)
+
+    def hold_to_promises(self, now_ms: int) -> None:
+        """Gossipsub v1.1: spam protection: broken promises are misbehaviour (P7)."""
+        for standing, count in self.promises.broken(now_ms):
+            self._counters.promises_broken += count
+            self._neighbours.scores.misbehaved(standing, float(count))
 
     def _may_ask(self, message_id: MessageId) -> bool:
         """Ids of another length are not ours; of ours, few peers are asked at once."""
@@ -99,13 +130,20 @@ class LazyGossip:
         self._counters.iwant_received += len(ids)
         neighbour.ids_wanted += len(ids)
         if len(ids) > room:
+            self._neighbours.scores.misbehaved(neighbour.standing)
             effects.append(Penalize(neighbour.peer, Reason.TOO_MANY, "ids in IWANT"))
             ids = ids[: max(0, room)]
+        again = 0
         for message_id in dict.fromkeys(ids):
             message = self._cache.get_for(neighbour.peer, message_id)
             if message is not None:
                 self._counters.iwant_served += 1
                 neighbour.outbox.add_message(message)
+            elif message_id in self._cache:
+                again += 1
+        if again:
+            # gossipsub v1.1: retransmissions are limited; beyond, asking is misbehaviour
+            self._neighbours.scores.misbehaved(neighbour.standing)
 
     # ---- the heartbeat
 
@@ -123,11 +161,11 @@ class LazyGossip:
         ids = self._cache.gossip_ids(topic)
         if not ids:
             return
-        score, threshold = self._neighbours.score, self._parameters.gossip_threshold
+        score, threshold = self._neighbours.score, self._parameters.scores.gossip_threshold
         others: list[Neighbour] = []
         members: list[Neighbour] = []
         for peer, neighbour in self._neighbours.of_topic(topic).items():
-            if score(peer) < threshold:
+            if score(neighbour) < threshold or neighbour.standing.is_direct:
                 continue
             if peer in inside:
                 members.append(neighbour)
@@ -143,9 +181,26 @@ class LazyGossip:
             chosen = chosen + self._neighbours.draw(members, count - len(chosen))
         ids_max = self._parameters.ihave_ids_max
         offer = IHave(topic, tuple(ids[:ids_max]))
+        window = self._cache.window
         for neighbour in chosen:
+            told = neighbour.told.get(topic, -1)
+            neighbour.told[topic] = window
             if len(ids) > ids_max:
                 # Other ones for every peer: together the peers hear of all.
                 offer = IHave(topic, tuple(self._draws.sample(ids, ids_max)))
+            elif self._knows_all(neighbour, topic, offer.ids, told):
+                continue
             self._counters.ihave_sent += len(offer.ids)
             neighbour.outbox.add_ihave(offer)
+
+    def _knows_all(
+        self, neighbour: Neighbour, topic: str, ids: tuple[MessageId, ...], told: int
+    ) -> bool:
+        """Beyond the specification: whether a peer needs no offer, as nothing in it is new to it.
+
+        It heard of all by us at an earlier heartbeat, or has just offered all of it itself.
+        """
+        if told >= self._cache.newest(topic):
+            return True
+        offered = neighbour.offered.get(topic)
+        return offered is not None and all(one in offered for one in ids)

@@ -1,4 +1,4 @@
-"""GossipSub v1.1 as a pure machine.
+"""GossipSub v1.1, with IDONTWANT of v1.2, as a pure machine.
 
     RpcReceived --id seen?--yes--> duplicate
                      |no
@@ -14,13 +14,12 @@ step (or `flush_ms` later) each peer that has no RPC in flight gets one RPC with
 `RpcSent` asks for the next. The heartbeat keeps the meshes in shape, offers recent messages to
 peers outside them, and forgets what is old.
 
-The parts: `mesh` (who), `outbox` (when), `cache` and `validations` (what), `lazy` (repair). Scoring
-has its place, not yet its numbers: `score` is asked wherever v1.1 compares a score to a threshold.
+The parts: `incoming` (what peers send), `mesh` (who), `outbox` (when), `cache` and `validations`
+(what), `lazy` and `promises` (repair), `scores` (who is worth it). docs/gossip.md tells the rest.
 
-Source: libp2p specs, pubsub/gossipsub/gossipsub-v1.0.md and gossipsub-v1.1.md.
+Source: libp2p specs, pubsub/gossipsub/gossipsub-v1.0.md, gossipsub-v1.1.md, gossipsub-v1.2.md.
 """
 
-from collections.abc import Iterable
 from typing import Final, assert_never
 
 import msgspec
@@ -28,52 +27,40 @@ import msgspec
 from p2p.model.effects import Penalize, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, TimerFired
 from p2p.model.rejection import Reason
-from p2p.model.rpc import (
-    TOPIC_BYTES_MAX,
-    Message,
-    Rpc,
-    RpcReceived,
-    RpcSent,
-    SendRpc,
-    Subscription,
-)
+from p2p.model.rpc import TOPIC_BYTES_MAX, Message, RpcReceived, RpcSent, SendRpc
 from p2p.primitives.draws import Draws
 from p2p.primitives.units import Millis, PeerId
 from p2p.protocol.gossip.cache import MessageCache, SeenIds
 from p2p.protocol.gossip.counters import GossipCounters
+from p2p.protocol.gossip.incoming import Incoming, Parts
 from p2p.protocol.gossip.interface import (
     GossipEffect,
     GossipInput,
     MessageValidated,
+    PeerRated,
     Published,
     Started,
     Subscribed,
     Unsubscribed,
-    Validate,
-    Verdict,
 )
 from p2p.protocol.gossip.lazy import LazyGossip
 from p2p.protocol.gossip.mesh import Mesh
-from p2p.protocol.gossip.neighbours import Neighbour, Neighbours, Score
+from p2p.protocol.gossip.neighbours import Neighbours
 from p2p.protocol.gossip.outbox import Outbox
 from p2p.protocol.gossip.parameters import GossipParameters
+from p2p.protocol.gossip.scores import ScoreReport, Scores
 from p2p.protocol.gossip.validations import Validations
 
 HEARTBEAT: Final = "gossip/heartbeat"
 FLUSH: Final = "gossip/flush"
-
-
-def no_score(_: PeerId) -> int:
-    """The score of every peer while scoring is not in use."""
-    return 0
+TIDY_HEARTBEATS: Final = 64
+"""Between looks for scores' records that decayed to nothing."""
 
 
 class Gossip:
-    """One node's gossip. `seed` decides its draws; `score` is what it thinks of a peer."""
+    """One node's gossip. `seed` decides its draws."""
 
-    def __init__(
-        self, me: PeerId, parameters: GossipParameters, seed: bytes, score: Score = no_score
-    ) -> None:
+    def __init__(self, me: PeerId, parameters: GossipParameters, seed: bytes) -> None:
         draws = Draws(b"gossip", seed, me)
         self.me = me
         self.parameters = parameters
@@ -82,8 +69,9 @@ class Gossip:
         self._seen = SeenIds(parameters)
         self._cache = MessageCache(parameters)
         self._validations = Validations(parameters)
-        self._neighbours = Neighbours(parameters, draws, score)
-        self._mesh = Mesh(parameters, self._neighbours)
+        self._scores = Scores(parameters)
+        self._neighbours = Neighbours(parameters, draws, self._scores)
+        self._mesh = Mesh(parameters, self._neighbours, self._counters)
         self._lazy = LazyGossip(
             parameters,
             self._neighbours,
@@ -92,7 +80,23 @@ class Gossip:
             draws=draws,
             counters=self._counters,
         )
+        self._incoming = Incoming(
+            Parts(
+                parameters=parameters,
+                counters=self._counters,
+                neighbours=self._neighbours,
+                mesh=self._mesh,
+                lazy=self._lazy,
+                seen=self._seen,
+                cache=self._cache,
+                validations=self._validations,
+            )
+        )
+        self._beat_ms: int | None = None
+        """When the last heartbeat was."""
         self._flush_is_set = False
+        self._patient_ms = 0
+        """When messages that wait for company leave next."""
 
     # ---- to be read by anyone
 
@@ -114,9 +118,26 @@ class Gossip:
         """The connected peers that subscribe to a topic."""
         return tuple(self._neighbours.of_topic(topic))
 
-    def score(self, peer: PeerId) -> int:
-        """What this node thinks of a peer; below 0 it stays out of every mesh."""
-        return self._neighbours.score(peer)
+    def score(self, peer: PeerId) -> float:
+        """What this node thinks of a peer, connected or not; below 0 it stays out of every mesh."""
+        neighbour = self._neighbours.get(peer)
+        standing = neighbour.standing if neighbour else self._scores.remembered(peer)
+        return 0.0 if standing is None else self._scores.of(standing)
+
+    def rating(self, peer: PeerId) -> float:
+        """What the application thinks of a peer by now (P5), in points."""
+        neighbour = self._neighbours.get(peer)
+        standing = neighbour.standing if neighbour else self._scores.remembered(peer)
+        return 0.0 if standing is None else self._scores.rating(standing)
+
+    def score_report(self, peer: PeerId) -> ScoreReport | None:
+        """The score of a connected peer and its parts; None for others."""
+        neighbour = self._neighbours.get(peer)
+        return None if neighbour is None else self._scores.report(neighbour.standing)
+
+    def connected(self) -> tuple[PeerId, ...]:
+        """Every connected peer, in the order in which they came."""
+        return tuple(neighbour.peer for neighbour in self._neighbours.all())
 
     def sizes(self) -> dict[str, int]:
         """How full every table is, by name; each has its bound in the parameters."""
@@ -128,6 +149,9 @@ class Gossip:
             "validations": len(self._validations),
             "validation_bytes": self._validations.bytes,
             "wanted_ids": self._lazy.asked,
+            "promises": len(self._lazy.promises),
+            "retained_scores": self._scores.retained,
+            "unwanted_ids": max((len(one.unwanted) for one in self._neighbours.all()), default=0),
             "peers": len(self._neighbours),
             "topics": len(self._mesh),
             "fanout_topics": len(self._mesh.fanout_topics()),
@@ -151,25 +175,20 @@ class Gossip:
             case RpcReceived():
                 neighbour = self._neighbours.get(input_.peer)
                 if neighbour is not None:
-                    self._receive(neighbour, input_.rpc, now_ms, effects)
+                    self._incoming.receive(neighbour, input_.rpc, now_ms, effects)
             case RpcSent():
                 neighbour = self._neighbours.get(input_.peer)
                 if neighbour is not None:
                     neighbour.outbox.in_flight = False
                     self._send(neighbour.outbox, effects)
             case MessageValidated():
-                self._judge(input_, effects)
+                self._incoming.judge(input_, now_ms, effects)
             case Published():
                 self._publish(Message(input_.topic, input_.data), now_ms)
             case TimerFired():
                 self._fire(input_.key, now_ms, effects)
-            case PeerConnected():
-                self._connect(input_.peer, outbound=input_.outbound)
-            case PeerDisconnected():
-                gone = self._neighbours.get(input_.peer)
-                if gone is not None:
-                    self._mesh.forget(gone)
-                    self._neighbours.disconnect(input_.peer)
+            case PeerConnected() | PeerDisconnected() | PeerRated():
+                self._note_peer(input_, now_ms)
             case Subscribed():
                 self._subscribe(input_.topic, now_ms)
             case Unsubscribed():
@@ -180,7 +199,9 @@ class Gossip:
                 effects.append(SetTimer(HEARTBEAT, Millis(now_ms + first_ms)))
             case _:
                 assert_never(input_)
-        if self._neighbours.waiting:
+        if self._incoming.declining:
+            self._decline(effects)
+        if self._neighbours.waiting or self._neighbours.patient:
             self._flush_or_wait(now_ms, effects)
         return effects
 
@@ -189,20 +210,61 @@ class Gossip:
             self._flush_is_set = False
             self._flush(effects)
         elif key == HEARTBEAT:
-            for neighbour in self._neighbours.all():
-                neighbour.ihave_rpcs = neighbour.ids_asked = neighbour.ids_wanted = 0
-            self._seen.expire(now_ms)
-            self._counters.expired += self._validations.expire(now_ms)
-            self._mesh.maintain(now_ms)
-            self._lazy.emit(self._mesh)
+            self._beat(now_ms, effects)
             effects.append(SetTimer(HEARTBEAT, Millis(now_ms + self.parameters.heartbeat_ms)))
+
+    def _beat(self, now_ms: Millis, effects: list[GossipEffect]) -> None:
+        """Gossipsub v1.0: heartbeat; v1.1: with scores brought to now before they are used."""
+        parameters = self.parameters
+        self._scores.beat(now_ms)
+        if self._beat_ms is not None:
+            late_ms = now_ms - self._beat_ms - parameters.heartbeat_ms
+            if late_ms >= parameters.heartbeat_ms:
+                self._lazy.promises.postpone(late_ms)
+        self._beat_ms = now_ms
+        oldest = self._cache.window - parameters.idontwant_heartbeats
+        for neighbour in self._neighbours.all():
+            neighbour.ihave_rpcs = neighbour.ids_asked = neighbour.ids_wanted = 0
+            if neighbour.unwanted_named or neighbour.unwanted:
+                neighbour.forget_unwanted(oldest)
+        self._lazy.hold_to_promises(now_ms)
+        for neighbour in self._neighbours.all():
+            if self._neighbours.score(neighbour) < parameters.scores.graylist_threshold:
+                # Whom we do not listen to needs no connection either.
+                effects.append(Penalize(neighbour.peer, Reason.GRAYLISTED))
+        self._seen.expire(now_ms)
+        self._counters.expired += self._validations.expire(now_ms)
+        self._mesh.maintain(now_ms)
+        self._lazy.emit(self._mesh)
+        if self._cache.window % TIDY_HEARTBEATS == 0:
+            for neighbour in self._neighbours.all():
+                self._scores.tidy(neighbour.standing)
 
     # ---- peers and topics
 
-    def _connect(self, peer: PeerId, *, outbound: bool) -> None:
+    def _note_peer(
+        self, news: PeerConnected | PeerDisconnected | PeerRated, now_ms: Millis
+    ) -> None:
+        neighbour = self._neighbours.get(news.peer)
+        match news:
+            case PeerConnected():
+                self._connect(news.peer, news.address, outbound=news.outbound)
+            case PeerDisconnected():
+                if neighbour is not None:
+                    self._mesh.forget(neighbour)
+                    self._neighbours.disconnect(news.peer, now_ms)
+            case PeerRated():
+                # gossipsub v1.1: P5, also of a peer that left
+                standing = neighbour.standing if neighbour else self._scores.remembered(news.peer)
+                if standing is not None:
+                    self._scores.rated(standing, news.points)
+            case _:
+                assert_never(news)
+
+    def _connect(self, peer: PeerId, address: str, *, outbound: bool) -> None:
         if self._neighbours.get(peer) is not None:
             return
-        neighbour = self._neighbours.connect(peer, outbound=outbound)
+        neighbour = self._neighbours.connect(peer, address, outbound=outbound)
         if neighbour is None:
             self._counters.peers_refused += 1
             return
@@ -227,112 +289,6 @@ class Gossip:
             neighbour.outbox.add_subscription(topic, subscribe=False)
         self._mesh.leave(topic, now_ms)
 
-    # ---- what a peer sends
-
-    def _receive(
-        self, neighbour: Neighbour, rpc: Rpc, now_ms: int, effects: list[GossipEffect]
-    ) -> None:
-        score = self._neighbours.score(neighbour.peer)
-        if score < self.parameters.graylist_threshold:
-            return  # gossipsub v1.1: graylist: all RPCs of the peer are ignored
-        faults: dict[Reason, str] = {}
-        if rpc.subscriptions:
-            self._note_subscriptions(neighbour, rpc.subscriptions, faults)
-        for message in rpc.publish:
-            self._receive_message(neighbour, message, now_ms, faults, effects)
-        if faults:
-            effects += [Penalize(neighbour.peer, *fault) for fault in faults.items()]
-        if score >= self.parameters.gossip_threshold:
-            if rpc.ihave:
-                self._lazy.offered(neighbour, rpc.ihave, self._mesh)
-            if rpc.iwant:
-                self._lazy.wanted(neighbour, rpc.iwant, effects)
-        # One entry a topic counts, however often it is repeated.
-        if rpc.graft:
-            for topic in dict.fromkeys(rpc.graft):
-                self._mesh.grafted(topic, neighbour, now_ms, effects)
-        if rpc.prune:
-            for prune in {prune.topic: prune for prune in rpc.prune}.values():
-                self._mesh.pruned(prune, neighbour, now_ms, effects)
-
-    def _note_subscriptions(
-        self,
-        neighbour: Neighbour,
-        subscriptions: Iterable[Subscription],
-        faults: dict[Reason, str],
-    ) -> None:
-        for subscription in subscriptions:
-            if not subscription.subscribe:
-                self._mesh.forget_in(subscription.topic, neighbour)
-                self._neighbours.unsubscribe(neighbour, subscription.topic)
-            elif not self._neighbours.subscribe(neighbour, subscription.topic):
-                faults[Reason.TOO_MANY] = "topics"
-
-    def _receive_message(
-        self,
-        neighbour: Neighbour,
-        message: Message,
-        now_ms: int,
-        faults: dict[Reason, str],
-        effects: list[GossipEffect],
-    ) -> None:
-        self._counters.received += 1
-        if message.topic not in self._mesh:
-            self._counters.unwanted += 1
-        elif message.signed:
-            # pubsub README: StrictNoSign: author, seqno, signature and key must be absent
-            self._counters.invalid += 1
-            faults[Reason.MALFORMED] = "a signed message under StrictNoSign"
-        elif len(message.data) > self.parameters.message_bytes_max:
-            self._counters.invalid += 1
-            faults[Reason.TOO_LARGE] = f"a message of {len(message.data)} bytes"
-        elif message.id in self._seen or message.id in self._validations:
-            self._receive_again(neighbour, message, faults)
-        elif not self._validations.has_room(message, neighbour):
-            # Not marked as seen: it may come again when there is room.
-            self._counters.throttled += 1
-        else:
-            self._seen.add(message.id, now_ms)
-            self._validations.add(message, neighbour, now_ms)
-            effects.append(Validate(message.id, message.topic, message.data, neighbour.peer))
-
-    def _receive_again(
-        self, neighbour: Neighbour, message: Message, faults: dict[Reason, str]
-    ) -> None:
-        if self._seen.is_rejected(message.id):
-            # gossipsub v1.1: invalid messages count against everyone who sends them
-            self._counters.invalid += 1
-            faults[Reason.MALFORMED] = "a message that was found false before"
-            return
-        self._counters.duplicates += 1
-        neighbour.outbox.forget_message(message)
-        pending = self._validations.get(message.id)
-        if pending is not None:
-            pending.senders[neighbour.peer] = None
-
-    def _judge(self, verdict: MessageValidated, effects: list[GossipEffect]) -> None:
-        pending = self._validations.pop(verdict.message_id)
-        if pending is None:
-            return  # too late, or published by ourselves meanwhile
-        match verdict.verdict:
-            case Verdict.ACCEPT:
-                self._counters.delivered += 1
-                message = pending.message
-                if message.topic in self._mesh:
-                    self._cache.put(message)
-                    # gossipsub v1.0: message processing: to the mesh, not back to who sent it
-                    for peer, neighbour in self._mesh.links(message.topic).items():
-                        if peer not in pending.senders:
-                            neighbour.outbox.add_message(message)
-            case Verdict.REJECT:
-                self._counters.invalid += 1
-                self._seen.reject(verdict.message_id)
-                effects += [Penalize(peer, verdict.reason) for peer in pending.senders]
-            case Verdict.IGNORE:
-                self._counters.ignored += 1
-            case _:
-                assert_never(verdict.verdict)
-
     # ---- what we send
 
     def _publish(self, message: Message, now_ms: int) -> None:
@@ -349,20 +305,46 @@ class Gossip:
         self._counters.published += 1
         if len(message.data) <= self.parameters.flood_bytes_max:
             # gossipsub v1.1: flood publishing
-            threshold = self.parameters.publish_threshold
-            for peer, neighbour in self._neighbours.of_topic(message.topic).items():
-                if self._neighbours.score(peer) >= threshold:
+            threshold = self.parameters.scores.publish_threshold
+            for neighbour in self._neighbours.of_topic(message.topic).values():
+                if self._neighbours.score(neighbour) >= threshold:
                     neighbour.outbox.add_message(message)
         else:
             for neighbour in self._mesh.publish_peers(message.topic, now_ms):
                 neighbour.outbox.add_message(message)
+            for neighbour in self._neighbours.direct.values():
+                if message.topic in neighbour.topics:
+                    neighbour.outbox.add_message(message)
 
     def _flush_or_wait(self, now_ms: int, effects: list[GossipEffect]) -> None:
+        if self._neighbours.patient:
+            self._gather(now_ms, effects)
+        if not self._neighbours.waiting:
+            return
         if not self.parameters.flush_ms:
             self._flush(effects)
         elif not self._flush_is_set:
             self._flush_is_set = True
             effects.append(SetTimer(FLUSH, Millis(now_ms + self.parameters.flush_ms)))
+
+    def _gather(self, now_ms: int, effects: list[GossipEffect]) -> None:
+        """Let what waits for company leave if it is time, else see to it that it will."""
+        neighbours = self._neighbours
+        if now_ms >= self._patient_ms:
+            neighbours.waiting.update(neighbours.patient)
+            neighbours.patient.clear()
+            self._patient_ms = now_ms + self.parameters.patience_ms
+        elif not self._flush_is_set:
+            self._flush_is_set = True
+            effects.append(SetTimer(FLUSH, Millis(self._patient_ms)))
+
+    def _decline(self, effects: list[GossipEffect]) -> None:
+        """Gossipsub v1.2: IDONTWANT leaves at once."""
+        for neighbour in self._incoming.declining:
+            if not neighbour.outbox.in_flight:
+                self._neighbours.waiting.pop(neighbour.peer, None)
+                self._send(neighbour.outbox, effects)
+        self._incoming.declining.clear()
 
     def _flush(self, effects: list[GossipEffect]) -> None:
         """One RPC to every peer that has something due and none in flight."""

@@ -5,11 +5,12 @@
 Both ends keep the link or neither: whoever takes a peer in says GRAFT, whoever lets one go says
 PRUNE, and a GRAFT that is refused is answered by PRUNE. After a PRUNE neither end grafts until the
 backoff is over. The heartbeat keeps the number of links between D_low and D_high and at least D_out
-of them to peers that we dialled. Topics that we publish to without subscribing have a fanout: peers
-that we send to, without a link.
+of them to peers that we dialled, lets peers below 0 go, and takes better ones in when the median is
+poor. Topics that we publish to without subscribing have a fanout: peers that we send to, without a
+link. Explicit peers are never in a mesh: they get everything anyway.
 
-Source: libp2p specs, gossipsub v1.0 (topic membership, heartbeat) and v1.1 (backoff, outbound mesh
-quotas, peer exchange, score thresholds).
+Source: libp2p specs, gossipsub v1.0 (topic membership, heartbeat) and v1.1 (explicit peering
+agreements, backoff, outbound mesh quotas, opportunistic grafting, score thresholds).
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from p2p.model.effects import Penalize
 from p2p.model.rejection import Reason
 from p2p.model.rpc import PeerInfo, Prune
 from p2p.primitives.units import PeerId, div_ceil
+from p2p.protocol.gossip.counters import GossipCounters
 from p2p.protocol.gossip.interface import GossipEffect, SuggestPeers
 from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
 from p2p.protocol.gossip.parameters import GossipParameters
@@ -74,11 +76,24 @@ class Backoffs:
 class Mesh:
     """Links and fanout of every topic."""
 
-    __slots__ = ("_fanout", "_links", "_neighbours", "_parameters", "backoffs")
+    __slots__ = (
+        "_counters",
+        "_fanout",
+        "_links",
+        "_neighbours",
+        "_opportunistic_ms",
+        "_parameters",
+        "backoffs",
+    )
 
-    def __init__(self, parameters: GossipParameters, neighbours: Neighbours) -> None:
+    def __init__(
+        self, parameters: GossipParameters, neighbours: Neighbours, counters: GossipCounters
+    ) -> None:
         self._parameters = parameters
         self._neighbours = neighbours
+        self._counters = counters
+        self._opportunistic_ms: int | None = None
+        """When the meshes' medians are looked at next."""
         self._links: dict[str, dict[PeerId, Neighbour]] = {}
         self._fanout: dict[str, _Fanout] = {}
         self.backoffs = Backoffs(parameters)
@@ -124,6 +139,7 @@ class Mesh:
         for neighbour in list(self._links[topic].values()):
             self._prune(topic, neighbour, now_ms, self._parameters.unsubscribe_backoff_ms)
         del self._links[topic]
+        self._neighbours.scores.left_topic(topic)
 
     # ---- news of peers
 
@@ -135,7 +151,7 @@ class Mesh:
     def forget_in(self, topic: str, neighbour: Neighbour) -> None:
         """The peer does not want the topic any more."""
         if topic in self._links:
-            self._links[topic].pop(neighbour.peer, None)
+            self._unlink(topic, neighbour)
         if topic in self._fanout:
             self._fanout[topic].peers.pop(neighbour.peer, None)
 
@@ -147,23 +163,35 @@ class Mesh:
         # gossipsub v1.1: spam protection: GRAFT for an unknown topic is not even answered
         if links is None or neighbour.peer in links:
             return
+        self._counters.graft_received += 1
         backoff_ms = self._parameters.prune_backoff_ms
-        if now_ms < self.backoffs.until_ms(topic, neighbour.peer):
+        if neighbour.standing.is_direct:
+            # gossipsub v1.1: explicit peering agreements: it is an error to GRAFT on one
+            self._prune(topic, neighbour, now_ms, backoff_ms)
+        elif now_ms < self.backoffs.until_ms(topic, neighbour.peer):
             # gossipsub v1.1: backoff: prune at once, extend, and penalise
             if topic in neighbour.pruned:
+                self._penalize_early_graft(neighbour, neighbour.pruned[topic], now_ms)
                 effects.append(Penalize(neighbour.peer, Reason.BACKOFF, topic))
             # Else it was told over an earlier connection: an honest peer that crashed forgot it,
             # and one that crashes again and again must not be banned for that.
             self._prune(topic, neighbour, now_ms, backoff_ms)
-        elif self._neighbours.score(neighbour.peer) < 0:
+        elif self._neighbours.score(neighbour) < 0:
+            # gossipsub v1.1: score thresholds: nobody below 0 joins
             self._prune(topic, neighbour, now_ms, backoff_ms)
         elif len(links) >= self._parameters.degree_high and not neighbour.outbound:
             # gossipsub v1.1: outbound mesh quotas: a full mesh takes only peers that we dialled
             self._prune(topic, neighbour, now_ms, backoff_ms, suggest=True)
         elif self._neighbours.subscribe(neighbour, topic):
-            links[neighbour.peer] = neighbour
+            self._link(topic, neighbour)
         else:
             self._prune(topic, neighbour, now_ms, backoff_ms)
+
+    def _penalize_early_graft(self, neighbour: Neighbour, pruned_ms: int, now_ms: int) -> None:
+        """Gossipsub v1.1: P7; twice at once after the PRUNE, which no slow link explains."""
+        scores = self._neighbours.scores
+        is_flood = now_ms - pruned_ms < self._parameters.scores.graft_flood_ms
+        scores.misbehaved(neighbour.standing, 2.0 if is_flood else 1.0)
 
     def pruned(
         self, prune: Prune, neighbour: Neighbour, now_ms: int, effects: list[GossipEffect]
@@ -172,14 +200,16 @@ class Mesh:
         links = self._links.get(prune.topic)
         if links is None:
             return
-        links.pop(neighbour.peer, None)
+        self._counters.prune_received += 1
+        self._unlink(prune.topic, neighbour)
         # gossipsub v1.1: backoff: the pruning peer says how long; the default if it does not
-        neighbour.pruned[prune.topic] = None
+        neighbour.pruned[prune.topic] = now_ms
         backoff_ms = min(prune.backoff_s * 1000, self._parameters.backoff_ms_max)
         until_ms = now_ms + (backoff_ms or self._parameters.prune_backoff_ms)
         self.backoffs.extend(prune.topic, neighbour.peer, until_ms)
-        if prune.peers and self._neighbours.score(neighbour.peer) >= self._parameters.px_threshold:
-            # gossipsub v1.1: peer exchange
+        px_threshold = self._parameters.scores.px_threshold
+        if prune.peers and self._neighbours.score(neighbour) >= px_threshold:
+            # gossipsub v1.1: peer exchange, from well-scored peers alone
             suggested = tuple(info.peer for info in prune.peers[: self._parameters.px_peers])
             effects.append(SuggestPeers(neighbour.peer, prune.topic, suggested))
 
@@ -215,11 +245,11 @@ class Mesh:
                 fanout.peers[neighbour.peer] = neighbour
 
     def _publishable(self, topic: str, besides: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
-        score, threshold = self._neighbours.score, self._parameters.publish_threshold
+        score, threshold = self._neighbours.score, self._parameters.scores.publish_threshold
         return [
             neighbour
             for peer, neighbour in self._neighbours.of_topic(topic).items()
-            if peer not in besides and score(peer) >= threshold
+            if peer not in besides and score(neighbour) >= threshold
         ]
 
     # ---- the heartbeat
@@ -229,6 +259,7 @@ class Mesh:
         self.backoffs.expire(now_ms - self._parameters.backoff_slack_ms)
         for topic, links in self._links.items():
             self._maintain_links(topic, links, now_ms)
+        self._improve(now_ms)
         for topic, fanout in list(self._fanout.items()):
             # gossipsub v1.0: fanout maintenance
             if now_ms - fanout.published_ms > self._parameters.fanout_ttl_ms:
@@ -239,7 +270,7 @@ class Mesh:
     def _maintain_links(self, topic: str, links: dict[PeerId, Neighbour], now_ms: int) -> None:
         parameters = self._parameters
         score = self._neighbours.score
-        for neighbour in [one for peer, one in links.items() if score(peer) < 0]:
+        for neighbour in [one for one in links.values() if score(one) < 0]:
             # gossipsub v1.1: heartbeat maintenance: nobody below 0 stays
             self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms)
         # gossipsub v1.0: mesh maintenance
@@ -255,11 +286,33 @@ class Mesh:
             if missing > 0:
                 self._graft_some(topic, missing, now_ms, outbound=True)
 
+    def _improve(self, now_ms: int) -> None:
+        """Gossipsub v1.1: opportunistic grafting: a poor mesh takes better peers in."""
+        if self._opportunistic_ms is None:
+            self._opportunistic_ms = now_ms + self._parameters.opportunistic_ms
+        if now_ms < self._opportunistic_ms:
+            return
+        self._opportunistic_ms = now_ms + self._parameters.opportunistic_ms
+        for topic, links in self._links.items():
+            if len(links) > 1:
+                self._improve_links(topic, links, now_ms)
+
+    def _improve_links(self, topic: str, links: dict[PeerId, Neighbour], now_ms: int) -> None:
+        score = self._neighbours.score
+        ranked = sorted(score(neighbour) for neighbour in links.values())
+        median = ranked[len(ranked) // 2]
+        if median >= self._parameters.scores.opportunistic_threshold:
+            return
+        able = self._candidates(topic, now_ms, among=self._neighbours.of_topic(topic))
+        better = [neighbour for neighbour in able if score(neighbour) > median]
+        for neighbour in self._neighbours.draw(better, self._parameters.opportunistic_peers):
+            self._graft(topic, neighbour)
+
     def _choose_survivors(self, links: Mapping[PeerId, Neighbour]) -> list[Neighbour]:
         """D peers of a mesh that is too large: the best D_score, drawn ones, D_out outbound."""
         parameters = self._parameters
         drawn = self._neighbours.shuffle(list(links.values()))
-        ranked = sorted(drawn, key=lambda one: -self._neighbours.score(one.peer))
+        ranked = sorted(drawn, key=lambda one: -self._neighbours.score(one))
         best = ranked[: parameters.degree_score]
         order = best + [neighbour for neighbour in drawn if neighbour not in best]
         kept, others = order[: parameters.degree], order[parameters.degree :]
@@ -288,12 +341,23 @@ class Mesh:
         for peer, neighbour in among.items():
             until_ms = self.backoffs.until_ms(topic, peer)
             is_free = not until_ms or now_ms >= until_ms + slack_ms
-            if peer not in links and is_free and self._neighbours.score(peer) >= 0:
+            if peer in links or not is_free or neighbour.standing.is_direct:
+                continue
+            if self._neighbours.score(neighbour) >= 0:
                 candidates.append(neighbour)
         return candidates
 
-    def _graft(self, topic: str, neighbour: Neighbour) -> None:
+    def _link(self, topic: str, neighbour: Neighbour) -> None:
         self._links[topic][neighbour.peer] = neighbour
+        self._neighbours.scores.joined_mesh(neighbour.standing, topic)
+
+    def _unlink(self, topic: str, neighbour: Neighbour) -> None:
+        if self._links[topic].pop(neighbour.peer, None) is not None:
+            self._neighbours.scores.left_mesh(neighbour.standing, topic)
+
+    def _graft(self, topic: str, neighbour: Neighbour) -> None:
+        self._link(topic, neighbour)
+        self._counters.graft_sent += 1
         neighbour.outbox.add_graft(topic)
 
     def _prune(
@@ -306,8 +370,9 @@ class Mesh:
         suggest: bool = False,
     ) -> None:
         """Let a peer go, or refuse it; both ends wait for the backoff, which is told in seconds."""
-        self._links[topic].pop(neighbour.peer, None)
-        neighbour.pruned[topic] = None
+        self._unlink(topic, neighbour)
+        self._counters.prune_sent += 1
+        neighbour.pruned[topic] = now_ms
         backoff_s = div_ceil(backoff_ms, 1000)
         self.backoffs.extend(topic, neighbour.peer, now_ms + backoff_s * 1000)
         suggested = self._suggestions(topic, neighbour) if suggest else ()
@@ -315,11 +380,13 @@ class Mesh:
 
     def _suggestions(self, topic: str, pruned: Neighbour) -> tuple[PeerInfo, ...]:
         """Other peers of the topic, by id alone: their addresses are asked for elsewhere."""
+        if self._neighbours.score(pruned) < 0:
+            return ()  # gossipsub v1.1: score thresholds: no peer exchange towards peers below 0
         # gossipsub v1.1: peer exchange, never of peers below 0
         others = [
             neighbour
-            for peer, neighbour in self._neighbours.of_topic(topic).items()
-            if neighbour is not pruned and self._neighbours.score(peer) >= 0
+            for neighbour in self._neighbours.of_topic(topic).values()
+            if neighbour is not pruned and self._neighbours.score(neighbour) >= 0
         ]
         drawn = self._neighbours.draw(others, self._parameters.px_peers)
         return tuple(PeerInfo(neighbour.peer) for neighbour in drawn)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from p2p.model.rpc import MessageId
 from p2p.primitives.draws import Draws
 from p2p.primitives.units import PeerId
 from p2p.protocol.gossip.outbox import Outbox
 from p2p.protocol.gossip.parameters import GossipParameters, Priority
-
-Score = Callable[[PeerId], int]
-"""What the node thinks of a peer; below 0 it stays out of every mesh."""
+from p2p.protocol.gossip.scores import Scores
+from p2p.protocol.gossip.standing import Standing
 
 _NOBODY: Final[Mapping[PeerId, "Neighbour"]] = {}
 
@@ -21,29 +21,52 @@ class Neighbour:
         "ids_asked",
         "ids_wanted",
         "ihave_rpcs",
+        "offered",
         "outbound",
         "outbox",
         "peer",
         "pruned",
+        "standing",
+        "told",
         "topics",
+        "unwanted",
+        "unwanted_named",
         "validating",
     )
 
-    def __init__(self, peer: PeerId, outbox: Outbox, *, outbound: bool) -> None:
+    def __init__(self, peer: PeerId, outbox: Outbox, standing: Standing, *, outbound: bool) -> None:
         self.peer = peer
         self.outbound = outbound
         self.outbox = outbox
+        self.standing = standing
+        """What it is judged by."""
         self.topics: dict[str, None] = {}
-        self.pruned: dict[str, None] = {}
-        """Our topics of which either end sent a PRUNE over this connection."""
+        self.pruned: dict[str, int] = {}
+        """When either end sent the last PRUNE over this connection, by topic of ours."""
+        self.unwanted: dict[MessageId, int] = {}
+        """Messages that it has already, as it said (IDONTWANT), and the heartbeat of the word."""
+        self.unwanted_named = 0
+        """Ids that it named so."""
         self.validating = 0
         """Messages that it sent first and that are at the verifier."""
+        self.told: dict[str, int] = {}
+        """Window of the message cache up to which it was offered a topic's messages."""
+        self.offered: dict[str, tuple[MessageId, ...]] = {}
+        """What it offered last of a topic of ours, when that was little."""
         self.ihave_rpcs = 0
         """RPCs in which it offered messages."""
         self.ids_asked = 0
         """Messages that we asked it for."""
         self.ids_wanted = 0
         """Ids that it asked for."""
+
+    def forget_unwanted(self, oldest: int) -> None:
+        """Gossipsub v1.2: old entries are pruned at the heartbeat; a new allowance begins."""
+        self.unwanted_named = 0
+        for message_id, window in list(self.unwanted.items()):
+            if window > oldest:
+                break
+            del self.unwanted[message_id]
 
 
 class Neighbours:
@@ -54,22 +77,28 @@ class Neighbours:
         "_connected",
         "_draws",
         "_parameters",
+        "direct",
         "dropped",
         "get",
-        "score",
+        "patient",
+        "scores",
         "waiting",
     )
 
-    def __init__(self, parameters: GossipParameters, draws: Draws, score: Score) -> None:
+    def __init__(self, parameters: GossipParameters, draws: Draws, scores: Scores) -> None:
         self._parameters = parameters
         self._draws = draws
         self._connected: dict[PeerId, Neighbour] = {}
         self.get: Final[Callable[[PeerId], Neighbour | None]] = self._connected.get
         """A connected peer, or None."""
         self._by_topic: dict[str, dict[PeerId, Neighbour]] = {}
-        self.score = score
+        self.scores = scores
+        self.direct: dict[PeerId, Neighbour] = {}
+        """Explicit peers that are connected."""
         self.waiting: dict[PeerId, Outbox] = {}
         """Outboxes that have something new to send."""
+        self.patient: dict[PeerId, Outbox] = {}
+        """Outboxes that have something new which may wait for company."""
         self.dropped = [0 for _ in Priority]
         """What outboxes dropped, by class."""
 
@@ -84,19 +113,38 @@ class Neighbours:
         """The peers that subscribe to a topic."""
         return self._by_topic.get(topic, _NOBODY)
 
-    def connect(self, peer: PeerId, *, outbound: bool) -> Neighbour | None:
+    def score(self, neighbour: Neighbour) -> float:
+        """What its behaviour is worth now; below 0 it stays out of every mesh."""
+        standing = neighbour.standing
+        if standing.score_tick >= self.scores.tick:
+            return standing.score
+        return self.scores.of(standing)
+
+    def connect(self, peer: PeerId, address: str, *, outbound: bool) -> Neighbour | None:
         """Take a new peer in; None when it is known already or there are too many."""
         if peer in self._connected or len(self._connected) >= self._parameters.peers_max:
             return None
-        outbox = Outbox(peer, self._parameters, waiting=self.waiting, dropped=self.dropped)
-        neighbour = self._connected[peer] = Neighbour(peer, outbox, outbound=outbound)
+        outbox = Outbox(
+            peer,
+            self._parameters,
+            waiting=self.waiting,
+            patient=self.patient,
+            dropped=self.dropped,
+        )
+        standing = self.scores.connected(peer, address)
+        neighbour = self._connected[peer] = Neighbour(peer, outbox, standing, outbound=outbound)
+        if standing.is_direct:
+            self.direct[peer] = neighbour
         return neighbour
 
-    def disconnect(self, peer: PeerId) -> Neighbour | None:
-        """Forget a peer and what was due to it."""
+    def disconnect(self, peer: PeerId, now_ms: int) -> Neighbour | None:
+        """Forget a peer and what was due to it, but not how it behaved."""
         neighbour = self._connected.pop(peer, None)
         if neighbour is not None:
             self.waiting.pop(peer, None)
+            self.patient.pop(peer, None)
+            self.direct.pop(peer, None)
+            self.scores.disconnected(neighbour.standing, now_ms)
             for topic in list(neighbour.topics):
                 self.unsubscribe(neighbour, topic)
         return neighbour

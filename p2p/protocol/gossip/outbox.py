@@ -36,17 +36,23 @@ _ID_BYTES: Final = 2 + MESSAGE_ID_BYTES
 
 
 class Outbox:
-    """Queues of one peer. `waiting` is shared: outboxes that have something new to send."""
+    """Queues of one peer.
+
+    `waiting` and `patient` are shared: outboxes with something new to send, at once or when there
+    is company.
+    """
 
     __slots__ = (
         "_bytes",
         "_count",
         "_dropped",
+        "_idontwant",
         "_ihave",
         "_iwant",
         "_links",
         "_overdue",
         "_parameters",
+        "_patient",
         "_queues",
         "_subscriptions",
         "_waiting",
@@ -60,18 +66,22 @@ class Outbox:
         parameters: GossipParameters,
         *,
         waiting: dict[PeerId, "Outbox"],
+        patient: dict[PeerId, "Outbox"],
         dropped: list[int],
     ) -> None:
         self.peer = peer
         self.in_flight = False
         self._parameters = parameters
         self._waiting = waiting
+        waits = parameters.patience_ms and not parameters.flush_ms
+        self._patient = patient if waits else waiting
         self._dropped = dropped
         self._subscriptions: dict[str, bool] = {}
         self._links: dict[str, Prune | None] = {}
         """GRAFT (None) or PRUNE of a topic."""
         self._ihave: dict[str, IHave] = {}
         self._iwant: dict[MessageId, None] = {}
+        self._idontwant: dict[MessageId, None] = {}
         self._queues: tuple[dict[MessageId, Message], ...] = tuple({} for _ in Priority)
         self._overdue: int | None = None
         """Class whose first message did not fit into the last RPC: it starts the next one."""
@@ -99,7 +109,8 @@ class Outbox:
         queue[message.id] = message
         self._count += 1
         self._bytes += message.size
-        self._waiting[self.peer] = self
+        due = self._patient if priority is Priority.ADS else self._waiting
+        due[self.peer] = self
         if (
             self._count > self._parameters.queue_messages_max
             or self._bytes > self._parameters.queue_bytes_max
@@ -110,6 +121,20 @@ class Outbox:
         """The peer has shown that it has the message: do not send it."""
         if self._count:
             self._pop(self._parameters.priority(message.topic), message.id)
+
+    def forget_id(self, message_id: MessageId) -> None:
+        """The peer has said that it has a message: do not send it."""
+        if self._count:
+            for priority, queue in enumerate(self._queues):
+                if message_id in queue:
+                    self._pop(priority, message_id)
+
+    def add_idontwant(self, message_id: MessageId) -> None:
+        """Say that we need no copy; what the peer would have sent meanwhile, it has sent."""
+        if len(self._idontwant) >= self._parameters.idontwant_ids_max:
+            del self._idontwant[next(iter(self._idontwant))]
+        self._idontwant[message_id] = None
+        self._waiting[self.peer] = self
 
     def add_subscription(self, topic: str, *, subscribe: bool) -> None:
         """Announce that we want a topic's messages, or no longer."""
@@ -169,7 +194,9 @@ class Outbox:
 
     def take(self) -> Rpc | None:
         """The next RPC: control first, then messages by class; None when nothing waits."""
-        has_control = self._ihave or self._iwant or self._links or self._subscriptions
+        has_control = (
+            self._ihave or self._iwant or self._idontwant or self._links or self._subscriptions
+        )
         if not has_control and not self._count:
             return None
         if not has_control and self._overdue is None:
@@ -188,7 +215,7 @@ class Outbox:
 
     def _has_offers_alone(self) -> bool:
         """Whether all that waits is offers of messages, and they fit."""
-        if self._iwant or self._links or self._subscriptions:
+        if self._iwant or self._idontwant or self._links or self._subscriptions:
             return False
         size = _CONTROL_BYTES + sum([ihave.size for ihave in self._ihave.values()])
         return size <= self._parameters.rpc_bytes_max
@@ -242,6 +269,9 @@ class Outbox:
         subscriptions: Entries[bool] = []
         links: Entries[Prune | None] = []
         iwant: list[MessageId] = []
+        idontwant: list[MessageId] = []
+        if self._idontwant:
+            idontwant, left = _take_ids(self._idontwant, left)
         if self._subscriptions:
             subscriptions, left = _take_fitting(self._subscriptions, _subscription_bytes, left)
         if self._links:
@@ -264,6 +294,7 @@ class Outbox:
             iwant=tuple(iwant),
             graft=tuple(topic for topic, prune in links if prune is None),
             prune=tuple(prune for _, prune in links if prune is not None),
+            idontwant=tuple(idontwant),
         )
         return rpc, room - left
 

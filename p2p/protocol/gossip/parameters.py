@@ -6,7 +6,7 @@ from enum import IntEnum
 import msgspec
 
 from p2p.model.rpc import CONTROLS_MAX, PX_PEERS_MAX
-from p2p.primitives.units import KIB, MIB
+from p2p.primitives.units import KIB, MIB, PeerId
 
 
 class Priority(IntEnum):
@@ -17,6 +17,143 @@ class Priority(IntEnum):
     BLOCKS = 2
     RECEIPTS = 3
     ADS = 4
+
+
+class TopicScore(msgspec.Struct, frozen=True):
+    """What a peer's behaviour in one topic is worth (gossipsub v1.1: the score function).
+
+    Points; decay factors apply once every `decay_ms`. Raises ValueError for a sign or an order
+    that the specification forbids. docs/gossip.md says why these values.
+    """
+
+    weight: float = 1.0
+    """Of the topic in the whole score."""
+
+    # ---- P1: time in mesh
+    time_in_mesh_weight: float = 0.02
+    time_in_mesh_quantum_ms: int = 1_000
+    time_in_mesh_cap: float = 250.0
+    """In quanta: after four minutes at most 5 points, less than one false message costs."""
+
+    # ---- P2: first message deliveries
+    first_deliveries_weight: float = 0.5
+    first_deliveries_decay: float = 0.9885
+    """Halves in a minute: what a peer did lately counts."""
+    first_deliveries_cap: float = 20.0
+
+    # ---- P3: mesh message deliveries
+    mesh_deliveries_weight: float = -1.0
+    mesh_deliveries_decay: float = 0.9977
+    """Halves in five minutes: topics are quiet, and a rate needs some messages."""
+    mesh_deliveries_threshold: float = 6.0
+    """Deliveries expected of a mesh peer at most."""
+    mesh_deliveries_share: float = 0.03
+    """Deliveries expected of a mesh peer per message that we got since it joined, from anyone:
+    where nothing is said, nobody is to blame. 1.0 is nearly the specification's fixed threshold."""
+    mesh_deliveries_cap: float = 12.0
+    mesh_deliveries_activation_ms: int = 20_000
+    """Longer than the 15 s after which a connection that went dead is given up."""
+    mesh_deliveries_window_ms: int = 500
+    """A copy this soon after the first counts: the longest round trip on Earth, with some load."""
+
+    # ---- P3b: mesh failures
+    mesh_failure_weight: float = -1.0
+    mesh_failure_decay: float = 0.9977
+
+    # ---- P4: invalid messages
+    invalid_weight: float = -10.0
+    """One costs the mesh, three the connection; honest nodes forward none."""
+    invalid_decay: float = 0.99885
+    """Halves in ten minutes."""
+
+    def __post_init__(self) -> None:
+        """Check signs and orders (gossipsub v1.1: overview of new parameters)."""
+        rewards = (self.weight, self.time_in_mesh_weight, self.first_deliveries_weight)
+        penalties = (self.mesh_deliveries_weight, self.mesh_failure_weight, self.invalid_weight)
+        if min(rewards) < 0 or max(penalties) > 0:
+            raise ValueError("weights of P1 and P2 must be at least 0, of P3, P3b and P4 at most 0")
+        decays = (
+            self.first_deliveries_decay,
+            self.mesh_deliveries_decay,
+            self.mesh_failure_decay,
+            self.invalid_decay,
+        )
+        if not (min(decays) > 0 and max(decays) < 1):
+            raise ValueError("decay factors must be between 0 and 1")
+        if not 0 <= self.mesh_deliveries_threshold <= self.mesh_deliveries_cap:
+            raise ValueError("mesh_deliveries_cap must be at least mesh_deliveries_threshold")
+        if self.time_in_mesh_quantum_ms < 1 or self.mesh_deliveries_share < 0:
+            raise ValueError("time_in_mesh_quantum_ms must be above 0, shares at least 0")
+
+
+class ScoreParameters(msgspec.Struct, frozen=True):
+    """How a peer is judged by what it does (gossipsub v1.1: peer scoring). Points and counts."""
+
+    enabled: bool = True
+    """False: everybody's score is 0, for comparison."""
+    topic: TopicScore = TopicScore()
+    """Of every topic that is not in `topics`."""
+    topics: Mapping[str, TopicScore] = {}
+    topics_cap: float = 20.0
+    """TopicCap: good work counts up to this, so that nobody saves up for an attack."""
+
+    # ---- P5: what the application says
+    application_weight: float = 1.0
+    application_decay: float = 0.9885
+
+    # ---- P6: peers at one address
+    colocation_weight: float = -10.0
+    colocation_threshold: int = 8
+    """Peers at one IP address (IPv6: one /64) that are nobody's fault: households, universities.
+    Loopback addresses are not counted."""
+
+    # ---- P7: misbehaviour
+    behaviour_weight: float = -5.0
+    behaviour_threshold: float = 4.0
+    """Misdeeds that bad luck explains: an offer whose sender died, a GRAFT that crossed a PRUNE."""
+    behaviour_decay: float = 0.9885
+    graft_flood_ms: int = 10_000
+    """A GRAFT this soon after the PRUNE counts twice."""
+
+    # ---- thresholds
+    gossip_threshold: float = -10.0
+    """Below: no IHAVE or IWANT to or from the peer."""
+    publish_threshold: float = -50.0
+    """Below: our own messages are not sent to the peer."""
+    graylist_threshold: float = -80.0
+    """Below: nothing of the peer is listened to."""
+    px_threshold: float = 5.0
+    """From here on peers that a PRUNE suggests are believed: only good work leads here."""
+    opportunistic_threshold: float = 2.0
+    """A mesh whose median is below takes in better peers."""
+
+    # ---- time
+    decay_ms: int = 1_000
+    """DecayInterval."""
+    decay_to_zero: float = 0.01
+    """A counter below this is 0."""
+    retain_ms: int = 600_000
+    """RetainScore: how long the score of a peer that left is kept."""
+    retained_max: int = 2_048
+    """Peers that left and are remembered; the best are forgotten first."""
+
+    def __post_init__(self) -> None:
+        """Check signs and orders (gossipsub v1.1: score thresholds, overview of parameters)."""
+        ordered = (self.graylist_threshold, self.publish_threshold, self.gossip_threshold)
+        if not (ordered[0] < ordered[1] <= ordered[2] < 0):
+            raise ValueError("thresholds must be graylist < publish <= gossip < 0")
+        if min(self.px_threshold, self.opportunistic_threshold, self.application_weight) < 0:
+            raise ValueError("px and opportunistic thresholds and P5's weight must be at least 0")
+        if max(self.colocation_weight, self.behaviour_weight) > 0:
+            raise ValueError("weights of P6 and P7 must be at most 0")
+        if not (0 < self.behaviour_decay < 1 and 0 < self.application_decay < 1):
+            raise ValueError("decay factors must be between 0 and 1")
+        if self.colocation_threshold < 1 or self.decay_ms < 1:
+            raise ValueError("colocation_threshold and decay_ms must be at least 1")
+
+    def of(self, topic: str) -> TopicScore:
+        """What counts in a topic."""
+        return self.topics.get(topic, self.topic)
 
 
 class GossipParameters(msgspec.Struct, frozen=True):
@@ -44,6 +181,10 @@ class GossipParameters(msgspec.Struct, frozen=True):
     backoff_ms_max: int = 3_600_000
     """A longer backoff that a peer demands is cut to this."""
     backoffs_per_topic_max: int = 4_096
+    opportunistic_ms: int = 60_000
+    """Between looks at the mesh's median score."""
+    opportunistic_peers: int = 2
+    """Peers that a poor mesh takes in at once."""
     px_peers: int = 16
     """Peers that a PRUNE suggests (peer exchange): more than D_high, enough for a whole mesh."""
 
@@ -79,6 +220,19 @@ class GossipParameters(msgspec.Struct, frozen=True):
     """Peers that we ask for one message a heartbeat: one may be lying, more is waste."""
     wanted_ids_max: int = 16_384
     """Ids asked for in one heartbeat, of all peers."""
+    iwant_followup_ms: int = 5_000
+    """An offered message that was asked for and has not come by then is a broken promise."""
+    promises_max: int = 4_096
+    """Promises that are tracked, one drawn id for each RPC that made us ask."""
+
+    # ---- messages that are not wanted twice (v1.2)
+    idontwant_bytes: int = 4 * KIB
+    """Of messages from this size on, mesh peers hear at once that we need no other copy; for
+    smaller ones the word costs more than the copies that it saves."""
+    idontwant_ids_max: int = 1_024
+    """max_idontwant_messages: ids that a peer may name a heartbeat, and that we remember of it."""
+    idontwant_heartbeats: int = 3
+    """How long such a word is remembered: a message is forwarded once, soon or never."""
 
     # ---- seen and checked
     seen_ttl_ms: int = 120_000
@@ -94,6 +248,10 @@ class GossipParameters(msgspec.Struct, frozen=True):
     # ---- towards one peer
     flush_ms: int = 0
     """How long an RPC waits for company; 0: it leaves in the step that caused it."""
+    patience_ms: int = 0
+    """How long a message of the lowest class waits for company once another such left; 0: never.
+    Alone it leaves at once: so a thousand nodes that meet cost a few RPCs a neighbour, not a
+    thousand."""
     rpc_bytes_max: int = 60 * KIB
     """RPCs are filled up to this; a larger message travels alone."""
     queue_messages_max: int = 1_024
@@ -104,11 +262,10 @@ class GossipParameters(msgspec.Struct, frozen=True):
     topics_per_peer_max: int = 128
     """Topics of one peer that we remember."""
 
-    # ---- thresholds of the score (gossipsub v1.1: score thresholds)
-    gossip_threshold: int = -10
-    publish_threshold: int = -50
-    graylist_threshold: int = -80
-    px_threshold: int = 0
+    # ---- whom we trust
+    direct_peers: tuple[PeerId, ...] = ()
+    """Explicit peering agreements: outside of mesh and score; made by both ends' operators."""
+    scores: ScoreParameters = ScoreParameters()
 
     def __post_init__(self) -> None:
         """Check what the specification demands of the degrees, and what our bounds assume."""
@@ -128,6 +285,8 @@ class GossipParameters(msgspec.Struct, frozen=True):
             raise ValueError("rpc_bytes_max must hold any one control entry: 8 KiB")
         if self.queue_bytes_max < self.message_bytes_max + KIB:
             raise ValueError("queue_bytes_max must hold the largest message")
+        if len(self.direct_peers) > self.peers_max:
+            raise ValueError("there are more direct_peers than peers_max")
         if not 2 * self.topics_max <= CONTROLS_MAX:
             raise ValueError(f"topics_max must be at most {CONTROLS_MAX // 2}")
 

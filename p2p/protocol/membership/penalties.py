@@ -14,6 +14,8 @@ _POINTS: Final = {
     Reason.TOO_LARGE: 50,
     Reason.BAD_SIGNATURE: 50,
     Reason.BAD_CERTIFICATE: 50,
+    # Told at every heartbeat while it lasts.
+    Reason.GRAYLISTED: 50,
     # What bad luck or a bad clock explains as well.
     Reason.BACKOFF: 5,
     Reason.TOO_MANY: 5,

@@ -11,6 +11,7 @@ from p2p.protocol.gossip import (
     GossipInput,
     GossipParameters,
     MessageValidated,
+    PeerRated,
     Published,
     RpcReceived,
     RpcSent,
@@ -49,12 +50,7 @@ class Bench:
         seed: bytes = b"seed",
     ) -> None:
         self.scores = scores if scores is not None else {}
-        self.gossip = Gossip(
-            PeerId(b"me"),
-            parameters or GossipParameters(),
-            seed,
-            lambda peer: self.scores.get(peer, 0),
-        )
+        self.gossip = Gossip(PeerId(b"me"), parameters or GossipParameters(), seed)
         self.now_ms = 1_000_000
         self.acknowledge = True
         """Whether every RPC leaves at once."""
@@ -63,6 +59,8 @@ class Bench:
 
     def step(self, input_: GossipInput) -> list[GossipEffect]:
         """The effects of an input; RPCs leave at once, and what follows them is included."""
+        for peer, points in self.scores.items():
+            self.gossip.step(PeerRated(peer, points), Millis(self.now_ms))
         effects = self.gossip.step(input_, Millis(self.now_ms))
         for effect in effects if self.acknowledge else ():
             if isinstance(effect, SendRpc):

@@ -293,7 +293,7 @@ def test_v11_peer_exchange_a_prune_of_a_full_mesh_suggests_other_peers() -> None
 
 
 def test_v11_peer_exchange_suggested_peers_are_passed_on_up_to_a_bound() -> None:
-    bench = Bench(GossipParameters(px_peers=2), topics=(T,))
+    bench = Bench(GossipParameters(px_peers=2), topics=(T,), scores={A: 5})
     bench.connect(A)
     infos = tuple(PeerInfo(peer) for peer in names(5, start=10))
     assert bench.receive(A, Rpc(prune=(Prune(T, 60, infos),))) == [

@@ -30,8 +30,8 @@ PRIORITIES = {"votes": Priority.VOTES, "blocks": Priority.BLOCKS, "receipts": Pr
 
 def box(**changes: int) -> Outbox:
     """An outbox of its own."""
-    parameters = GossipParameters(PRIORITIES, **changes)
-    return Outbox(A, parameters, waiting={}, dropped=[0] * 5)
+    parameters = GossipParameters(PRIORITIES, **changes)  # type: ignore[arg-type]
+    return Outbox(A, parameters, waiting={}, patient={}, dropped=[0] * 5)
 
 
 def ids(count: int) -> tuple[MessageId, ...]:
@@ -214,7 +214,7 @@ def test_messages_leave_by_class_and_in_a_class_in_order() -> None:
 def test_a_full_queue_drops_the_lowest_class_first_and_in_it_the_oldest() -> None:
     dropped = [0] * 5
     parameters = GossipParameters(PRIORITIES, queue_messages_max=3)
-    outbox = Outbox(A, parameters, waiting={}, dropped=dropped)
+    outbox = Outbox(A, parameters, waiting={}, patient={}, dropped=dropped)
     ads = [message("ads", 10, mark) for mark in range(3)]
     votes = [message("votes", 10, mark) for mark in range(4)]
     for one in [*ads, votes[0], votes[1]]:
@@ -277,7 +277,7 @@ def test_newer_offers_replace_older_ones() -> None:
 
 def test_requests_that_wait_are_bounded() -> None:
     dropped = [0] * 5
-    outbox = Outbox(A, GossipParameters(ihave_ids_max=5), waiting={}, dropped=dropped)
+    outbox = Outbox(A, GossipParameters(ihave_ids_max=5), waiting={}, patient={}, dropped=dropped)
     outbox.add_iwant(list(ids(4)))
     outbox.add_iwant([MessageId(bytes([255, number])) for number in range(4)])
     (rpc,) = drain(outbox)
@@ -287,7 +287,7 @@ def test_requests_that_wait_are_bounded() -> None:
 
 def test_links_that_wait_are_bounded() -> None:
     dropped = [0] * 5
-    outbox = Outbox(A, GossipParameters(topics_max=2), waiting={}, dropped=dropped)
+    outbox = Outbox(A, GossipParameters(topics_max=2), waiting={}, patient={}, dropped=dropped)
     for number in range(6):
         outbox.add_graft(str(number))
     assert drain(outbox) == [Rpc(graft=("2", "3", "4", "5"))]

@@ -27,10 +27,12 @@ from p2p.protocol.gossip import (
     GossipInput,
     GossipParameters,
     MessageValidated,
+    PeerRated,
     Priority,
     Published,
     RpcReceived,
     RpcSent,
+    ScoreParameters,
     SendRpc,
     Started,
     Subscribed,
@@ -70,6 +72,10 @@ SMALL = GossipParameters(
     ihave_rpcs_max=2,
     iwant_ids_max=4,
     wanted_ids_max=4,
+    promises_max=3,
+    idontwant_bytes=90,
+    idontwant_ids_max=3,
+    scores=ScoreParameters(retained_max=2, retain_ms=4_000, colocation_threshold=2),
     validations_max=3,
     validations_per_peer_max=2,
     validation_bytes_max=10 * KIB,
@@ -109,6 +115,7 @@ rpcs = st.builds(
             Prune, topics, st.integers(0, 10**12), some(st.builds(PeerInfo, peers, st.just(b"")))
         )
     ),
+    idontwant=some(ids, 6),
 )
 inputs: st.SearchStrategy[GossipInput] = st.one_of(
     st.builds(RpcReceived, peers, rpcs),
@@ -124,7 +131,13 @@ inputs: st.SearchStrategy[GossipInput] = st.one_of(
         lambda message: Published(message.topic, message.data)
     ),
     st.sampled_from([TimerFired(HEARTBEAT), TimerFired(FLUSH), TimerFired("?"), Started()]),
-    st.builds(PeerConnected, peers, st.booleans(), st.just("")),
+    st.builds(
+        PeerConnected,
+        peers,
+        st.booleans(),
+        st.sampled_from(["", "/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/tcp/1", "/ip4/?", "/ip6/::1"]),
+    ),
+    st.builds(PeerRated, peers, st.sampled_from([-60.0, -5.0, 3.0])),
     st.builds(PeerDisconnected, peers),
     st.builds(Subscribed, st.sampled_from(TOPICS)),
     st.builds(Unsubscribed, st.sampled_from(TOPICS)),
@@ -139,6 +152,9 @@ BOUNDS: dict[str, Callable[[GossipParameters], int]] = {
     "validations": lambda p: p.validations_max,
     "validation_bytes": lambda p: p.validation_bytes_max,
     "wanted_ids": lambda p: p.wanted_ids_max,
+    "promises": lambda p: p.promises_max,
+    "retained_scores": lambda p: p.scores.retained_max,
+    "unwanted_ids": lambda p: p.idontwant_ids_max,
     "peers": lambda p: p.peers_max,
     "topics": lambda p: p.topics_max,
     "fanout_topics": lambda p: p.fanout_topics_max,
@@ -157,10 +173,11 @@ class World:
             PeerId(b"me"),
             GossipParameters(**{**struct(SMALL), "flush_ms": flush_ms}),  # type: ignore[arg-type]
             b"seed",
-            lambda peer: scores_.get(peer, 0),
         )
         self.now_ms = 0
         self.scores = scores_
+        self.heard = True
+        """Whether the sender of the RPC is not graylisted."""
         self.connected: dict[PeerId, None] = {}
         self.in_flight: set[PeerId] = set()
         self.checking: set[MessageId] = set()
@@ -168,6 +185,10 @@ class World:
         self.linked: set[tuple[PeerId, str]] = set()
 
     def step(self, input_: GossipInput) -> list[GossipEffect]:
+        for peer, points in self.scores.items():
+            self.gossip.step(PeerRated(peer, points), Millis(self.now_ms))
+        if isinstance(input_, RpcReceived):
+            self.heard = self.gossip.score(input_.peer) >= -80
         effects = self.gossip.step(input_, Millis(self.now_ms))
         self.note(input_)
         for effect in effects:
@@ -190,7 +211,7 @@ class World:
             case RpcSent(peer=peer):
                 self.in_flight.discard(peer)
             case RpcReceived(peer=peer, rpc=rpc):
-                if peer in self.connected and self.scores.get(peer, 0) >= -80:
+                if peer in self.connected and self.heard:
                     for one in rpc.subscriptions:
                         if not one.subscribe:
                             self.linked.discard((peer, one.topic))
