@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from p2p.api.commands import blobs, channel, ledger, local, node, offer
+from p2p.api.commands import blobs, channel, ledger, light, local, node, offer
 from p2p.node.errors import UserError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ blobs.add_commands(app)
 app.add_typer(offer.app, name="offer", help="What this node lends, and whether.")
 app.add_typer(channel.app, name="channel", help="Deposits that pay providers.")
 ledger.add_commands(app)
+app.add_typer(light.light, name="light", help="Proofs that trust no node.")
 
 
 def main() -> None:

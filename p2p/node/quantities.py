@@ -24,6 +24,14 @@ _BYTE_UNITS: Final = {
     "tb": 10**12,
 }
 _RATE_UNITS: Final = {"bit/s": 1, "kbit/s": 10**3, "mbit/s": 10**6, "gbit/s": 10**9}
+_SPAN_UNITS: Final = {
+    "ms": 1,
+    "s": 1_000,
+    "m": 60_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+}
 _AMOUNT_UNITS: Final = {"": 1, "µ": 1, "micro": 1, "t": MICRO, "token": MICRO, "tokens": MICRO}
 
 
@@ -41,6 +49,11 @@ def parse_amount(text: str) -> Amount:
     """Micro-tokens of `2500000`, `2.5 tokens` or `2.5t`. Raises ValueError."""
     example = "an amount such as '2.5 tokens', or whole micro-tokens"
     return Amount(_parse(text, _AMOUNT_UNITS, AMOUNT_MAX, example))
+
+
+def parse_span_ms(text: str) -> int:
+    """Milliseconds of `14d`, `12 h` or `90 s`. Raises ValueError."""
+    return _parse(text, _SPAN_UNITS, COUNT_MAX, "a span such as '14d'")
 
 
 def bytes_text(count: int) -> str:

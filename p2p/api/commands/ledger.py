@@ -1,12 +1,23 @@
 """`receipt`, `reward`, `tx`, `stake` and `block`: what the ledger says, and orders to it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2p.api import options
 from p2p.api.commands.channel import submit
+from p2p.api.commands.light import (
+    PERIOD_DEFAULT,
+    GenesisOption,
+    PeerOption,
+    StoreOption,
+    TrustHashOption,
+    TrustHeightOption,
+    TrustPeriodOption,
+    plan_of,
+    proof_pairs,
+)
 from p2p.api.options import (
     DEFAULT_HOME,
     AmountArgument,
@@ -16,6 +27,10 @@ from p2p.api.options import (
     WaitOption,
     client,
 )
+
+if TYPE_CHECKING:
+    from p2p.api.light import LightPlan
+    from p2p.api.values import Json, Row
 
 receipt = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 reward = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -121,12 +136,55 @@ def show_rewards(
 
 
 @reward.command(name="verify")
-def verify_rewards(
-    height: Annotated[int, typer.Argument(min=1)],
+def verify_rewards(  # noqa: PLR0913, PLR0917 - an option for each thing that can be said
+    height: Annotated[
+        int | None, typer.Argument(min=1, help="Check a block's rows as this node stored them.")
+    ] = None,
+    epoch: Annotated[
+        int | None, typer.Option(min=1, help="Prove one's own reward of an epoch instead.")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="PEER_ID", help="Whose reward; else the home's own.")
+    ] = None,
+    peer: PeerOption = None,
+    genesis: GenesisOption = None,
+    trust_height: TrustHeightOption = None,
+    trust_hash: TrustHashOption = None,
+    trust_period: TrustPeriodOption = PERIOD_DEFAULT,
+    store: StoreOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the rewards of a block: every sum, and that its header commits to them."""
+    """Work a reward out again: with --epoch one's own, trusting no node; else a block's sums.
+
+    With --epoch, nodes are asked for settlements (receipt, row, Merkle paths) and headers; both are
+    proven from the genesis or a trusted hash, receipts by their signatures, sums by the formula.
+
+    Examples:
+      p2p reward verify --epoch 120
+
+      p2p reward verify --epoch 120 --account 12D3... --peer /ip4/10.0.0.7/tcp/7707/p2p/12D3...
+
+      p2p reward verify 120
+    """
+    if (height is None) == (epoch is None):
+        raise typer.BadParameter("name a block's HEIGHT, or --epoch for your own reward")
+    if height is not None:
+        _verify_block(height, home, as_json)
+        return
+    assert epoch is not None, "one of both is named"
+    plan = plan_of(
+        home,
+        peers=peer,
+        genesis=genesis,
+        trust=(trust_height, trust_hash),
+        trust_period=trust_period,
+        store=store,
+    )
+    _verify_own(plan, epoch, account, as_json)
+
+
+def _verify_block(height: int, home: Path, as_json: bool) -> None:
     from p2p.api.render import listed, row_of, rows_of, show_json
 
     answer = row_of(client(home).get("/rewards", height=height))
@@ -139,6 +197,54 @@ def verify_rewards(
         print(f"block {height}: {len(rows_of(answer.get('rows')))} rewards, all sums are right")
     if problems:
         raise typer.Exit(1)
+
+
+def _verify_own(plan: "LightPlan", epoch: int, account: str | None, as_json: bool) -> None:
+    from p2p.api.light import own_receipts, verify_reward
+    from p2p.api.render import Column, count, money, rows_of, short, show_json, show_pairs
+    from p2p.api.render import show_table as table
+    from p2p.node.home import Home
+    from p2p.primitives.keys import account_text, parse_account
+
+    if account is not None:
+        options.account(account)
+        found = verify_reward(plan, epoch, parse_account(account), ())
+    else:
+        me = Home(plan.home).read_key().account
+        found = verify_reward(plan, epoch, me, own_receipts(plan.home))
+        account = account_text(me)
+    if as_json:
+        show_json(found)
+    else:
+        columns = (
+            Column("HEIGHT", "height", count, right=True),
+            Column("PROVIDER", "provider", short),
+            Column("CONSUMER", "consumer", short),
+            Column("AMOUNT", "amount", money, right=True),
+            Column("FEE", "fee", money, right=True),
+            Column("BONUS", "bonus", money, right=True),
+            Column("RECEIVED", "received", money, right=True),
+        )
+        table(rows_of(found.get("settlements")), columns, empty="nothing was settled")
+        late = rows_of(found.get("unsettled"))
+        pairs = [
+            ("account", account),
+            ("received", money(found.get("provided"))),
+            ("paid", money(found.get("spent"))),
+            ("as validator", money(found.get("validated"))),
+            *proof_pairs(found, plan.trust_period_ms),
+        ]
+        if late:
+            word = "unsettled" if found.get("is_over") else "not settled yet"
+            pairs.append((word, f"{len(late)} receipts of this epoch"))
+        show_pairs([*pairs, *(("note", str(one)) for one in _notes(found))])
+    if not found.get("verified"):
+        raise typer.Exit(1)
+
+
+def _notes(found: "Row") -> list["Json"]:
+    notes = found.get("notes")
+    return notes if isinstance(notes, list) else []
 
 
 @tx.command()
