@@ -3,7 +3,10 @@
 Reads are buffered and keep their place, so a cancelled read loses nothing.
 """
 
+from collections.abc import Callable
 from typing import Final
+
+import trio
 
 from p2p.network.yamux_frames import MuxerError
 from p2p.network.yamux_stream import MuxedStream
@@ -92,6 +95,11 @@ class FramedStream:
         data, self._tail = self._tail[:size], self._tail[size:]
         return data
 
+    def take_rest(self) -> bytes:
+        """What was read beyond the last frame: for a reader that goes on by itself."""
+        rest, self._tail = self._tail, b""
+        return rest
+
     async def _read_length(self) -> int | None:
         while True:
             parsed = decode_varint(self._tail)
@@ -105,3 +113,54 @@ class FramedStream:
                     raise MuxerError("the peer ended the stream within a message")
                 return None
             self._tail += chunk
+
+
+class FrameReader:
+    """Cuts chunks into messages and hands them on at once: the way of gossip RPCs.
+
+    Time and memory are linear in what arrives, however it is cut.
+    """
+
+    __slots__ = ("_bytes_max", "_expected", "_got_bytes", "_head", "_parts", "_take")
+
+    def __init__(self, take: Callable[[bytes], trio.Event | None], *, bytes_max: int) -> None:
+        self._take = take
+        self._bytes_max = bytes_max
+        self._head = b""
+        self._parts: list[bytes] = []
+        self._got_bytes = self._expected = 0
+
+    def feed(self, chunk: bytes) -> trio.Event | None:
+        """Take a chunk; what the last message answered. Raises MuxerError, FrameTooLarge."""
+        gate: trio.Event | None = None
+        if self._parts:
+            missing = self._expected - self._got_bytes
+            self._parts.append(chunk[:missing])
+            self._got_bytes += len(self._parts[-1])
+            if self._got_bytes < self._expected:
+                return None
+            message = b"".join(self._parts)
+            self._parts.clear()
+            gate = self._take(message)
+            chunk = chunk[missing:]
+        elif self._head:
+            chunk, self._head = self._head + chunk, b""
+        at, end = 0, len(chunk)
+        while at < end:
+            size = chunk[at]
+            start = at + 1
+            if size >= 0x80:
+                parsed = decode_varint(chunk[at : at + VARINT_BYTES_MAX])
+                if parsed is None:
+                    self._head = chunk[at:]
+                    break
+                size, start = parsed[0], at + parsed[1]
+            if size > self._bytes_max:
+                raise FrameTooLarge(f"a message of {size} bytes exceeds {self._bytes_max}")
+            at = start + size
+            if at > end:
+                self._parts.append(chunk[start:])
+                self._got_bytes, self._expected = end - start, size
+                break
+            gate = self._take(chunk[start:at]) or gate
+        return gate

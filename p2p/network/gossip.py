@@ -9,9 +9,9 @@ from typing import Final
 
 import trio
 
-from p2p.network.framing import FramedStream
+from p2p.network.framing import FramedStream, FrameReader, encode_varint
 from p2p.network.limits import TransportLimits
-from p2p.network.links import Link, Peer, tell
+from p2p.network.links import Link, Peer
 from p2p.network.multistream import NotSupported
 from p2p.network.port import TransportHandler
 from p2p.network.yamux_frames import MuxerError
@@ -19,8 +19,8 @@ from p2p.network.yamux_frames import MuxerError
 logger = logging.getLogger(__name__)
 
 PROTOCOL: Final = "/meshsub/1.1.0"
-PROTOCOLS_INBOUND: Final = ("/meshsub/1.1.0", "/meshsub/1.0.0")
-"""A 1.0 peer ignores the fields that 1.1 added; the framing is the same."""
+PROTOCOLS: Final = ("/meshsub/1.2.0", PROTOCOL, "/meshsub/1.0.0")
+"""Best first. The framing is the same; a peer ignores the fields that its version does not know."""
 REOPENS_MAX: Final = 3
 """Gossip streams that a peer may break in a row before its connection is closed."""
 REOPEN_DELAY_S: Final = 0.5
@@ -41,16 +41,21 @@ class Gossip:
             return
         if len(peer.rpcs) >= self._limits.rpc_queue_max:
             raise RuntimeError("too many RPCs are queued to one peer; wait for rpc_sent")
+        stream = peer.rpc_stream
+        if stream is not None and stream.write_now(encode_varint(len(data)) + data):
+            stream.when_sent(peer.rpc_sent)
+            return
+        peer.rpc_stream = None
         peer.rpcs.append(data)
         peer.rpc_queued.unpark_all()
 
     async def send_all(self, peer: Peer) -> None:
-        """Write the peer's queue until the peer is gone; reopens a broken stream."""
+        """Open the peer's stream and write what could not leave at once; reopens a broken one."""
         failures = 0
         while True:
             link, failure = peer.best, ""
             try:
-                framed = await link.open(PROTOCOL)
+                framed = await link.open(*PROTOCOLS)
             except NotSupported:
                 logger.warning("a peer speaks no gossip: %s", link.address)
                 peer.speaks_gossip = False
@@ -64,6 +69,7 @@ class Gossip:
                 except MuxerError as error:
                     failure = str(error)
                 finally:
+                    peer.rpc_stream = None
                     framed.stream.reset()
             if link.alive:
                 failures += 1
@@ -74,19 +80,23 @@ class Gossip:
 
     async def _drain(self, peer: Peer, framed: FramedStream) -> None:
         while True:
-            while not peer.rpcs:
-                await peer.rpc_queued.park()
-            await framed.write_frame(peer.rpcs[0])
-            peer.rpcs.popleft()
-            tell(self._handler.rpc_sent, peer.peer_id)
+            while peer.rpcs:
+                await framed.write_frame(peer.rpcs[0])
+                peer.rpcs.popleft()
+                framed.stream.when_sent(peer.rpc_sent)
+            peer.rpc_stream = framed.stream
+            await peer.rpc_queued.park()
 
     async def receive_all(self, link: Link, framed: FramedStream) -> None:
         """Hand on the RPCs of one inbound stream. Raises MuxerError."""
         if link.gossip_in is not None:
             link.gossip_in.stream.reset()
         link.gossip_in = framed
-        while True:
-            data = await framed.read_frame(self._limits.rpc_bytes_max)
-            if data is None:
-                return
-            await self._handler.rpc_received(link.peer, data)
+        received, peer = self._handler.rpc_received, link.peer
+        reader = FrameReader(
+            lambda data: received(peer, data), bytes_max=self._limits.rpc_bytes_max
+        )
+        gate = reader.feed(framed.take_rest())
+        if gate is not None:
+            await gate.wait()
+        await framed.stream.pour(reader.feed)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import trio
-from libp2p.abc import ISecureConn
 
 from p2p.network import liveness
 from p2p.network.gossip import Gossip
@@ -26,6 +25,7 @@ from p2p.network.handshake import HandshakeFailed, Upgrader
 from p2p.network.limits import TransportLimits
 from p2p.network.links import Link, Peer, PeerTable, guarded
 from p2p.network.listener import Acceptor
+from p2p.network.noise import NoiseChannel
 from p2p.network.port import (
     DialFailed,
     Direction,
@@ -35,6 +35,7 @@ from p2p.network.port import (
     TransportError,
     TransportHandler,
 )
+from p2p.network.pump import Pump
 from p2p.network.services import Services
 from p2p.network.streams import PeerStream
 from p2p.network.wire import (
@@ -66,7 +67,9 @@ class _Running:
         gossip: Gossip,
         services: Services,
         memory: Memory,
+        pump: Pump,
     ) -> None:
+        self.pump = pump
         self.nursery = nursery
         self.peers = peers
         self.gossip = gossip
@@ -136,7 +139,9 @@ class Libp2pTransport:
                     gossip=gossip,
                     services=services,
                     memory=Memory(self._limits),
+                    pump=Pump(),
                 )
+                nursery.start_soon(self._running.pump.run)
                 for listener in listeners:
                     nursery.start_soon(acceptor.serve, listener, nursery)
                 task_status.started()
@@ -177,9 +182,10 @@ class Libp2pTransport:
 
     def send_rpc(self, peer: PeerId, data: bytes) -> None:
         """Queue one gossip RPC; `rpc_sent` follows unless the peer disconnects first."""
-        found = self._find(peer)
-        if found is not None and self._running is not None:
-            self._running.gossip.queue(found, data)
+        running = self._running
+        found = running.peers.get(peer) if running is not None else None
+        if running is not None and found is not None:
+            running.gossip.queue(found, data)
 
     async def request(
         self, peer: PeerId, protocol: str, data: bytes, *, bytes_max: int, deadline_s: float
@@ -290,7 +296,7 @@ class Libp2pTransport:
             raise
 
     def _adopt(
-        self, wire: WireConnection, session: ISecureConn, peer: PeerId, direction: Direction
+        self, wire: WireConnection, session: NoiseChannel, peer: PeerId, direction: Direction
     ) -> None:
         """Enter an authenticated connection. Raises TransportError when there is no room."""
         running = self._running
@@ -309,6 +315,7 @@ class Libp2pTransport:
             initiator=direction is Direction.OUTBOUND,
             limits=self._limits,
             memory=running.memory,
+            pump=running.pump,
         )
         known = running.peers.get(peer) is not None
         entry, superfluous = running.peers.add(link)

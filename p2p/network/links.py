@@ -23,6 +23,7 @@ from p2p.network.port import Direction, TransportHandler
 from p2p.network.wire import WireConnection
 from p2p.network.yamux import Muxer
 from p2p.network.yamux_frames import MuxerError
+from p2p.network.yamux_stream import MuxedStream
 from p2p.primitives.units import PeerId
 
 logger = logging.getLogger(__name__)
@@ -56,14 +57,19 @@ class Link:
     def alive(self) -> bool:
         return self.muxer.reason is None
 
-    async def open(self, protocol: str) -> FramedStream:
-        """A new stream that speaks `protocol`. Raises MuxerError, NotSupported."""
+    async def open(self, *protocols: str) -> FramedStream:
+        """A new stream that speaks one of `protocols`, best first.
+
+        Raises MuxerError, and NotSupported when the peer speaks none of them.
+        """
         stream = self.muxer.open_stream()
         framed = FramedStream(stream)
         try:
             with trio.move_on_after(self._limits.negotiation_timeout_s):
-                await multistream.propose(
-                    protocol.encode(), lambda: multistream.read_token(framed), stream.write
+                await multistream.propose_one_of(
+                    [protocol.encode() for protocol in protocols],
+                    lambda: multistream.read_token(framed),
+                    stream.write,
                 )
                 return framed
         except BaseException:
@@ -76,15 +82,22 @@ class Link:
 class Peer:
     """A connected peer."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, rpc_sent: Callable[[PeerId], None]) -> None:
         self.peer_id = link.peer
+        self._tell_rpc_sent = rpc_sent
         self.links = [link]
         self.best = link
         self.rpcs: deque[bytes] = deque()
+        self.rpc_stream: MuxedStream | None = None
+        """Where RPCs go at once, while the stream is open and nothing waits before them."""
         self.rpc_queued = trio.lowlevel.ParkingLot()
         self.speaks_gossip = True
         self.requests_inbound = 0
         self.scope = trio.CancelScope()
+
+    def rpc_sent(self) -> None:
+        """Tell the node that an RPC has left."""
+        tell(self._tell_rpc_sent, self.peer_id)
 
 
 class PeerTable:
@@ -116,7 +129,7 @@ class PeerTable:
         self._count(link, 1)
         peer = self._peers.get(link.peer)
         if peer is None:
-            peer = self._peers[link.peer] = Peer(link)
+            peer = self._peers[link.peer] = Peer(link, self._handler.rpc_sent)
             tell(self._handler.peer_connected, link.peer, link.direction, link.address)
             return peer, []
         peer.links.append(link)

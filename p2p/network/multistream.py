@@ -8,7 +8,7 @@ together, as the specification allows.
 Source: multiformats/multistream-select README.
 """
 
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final
 
 from p2p.network.framing import FramedStream, FrameTooLarge, encode_varint
@@ -58,14 +58,25 @@ async def read_token(framed: FramedStream) -> bytes:
 
 async def propose(protocol: bytes, read: Callable[[], Awaitable[bytes]], write: Write) -> None:
     """Ask for `protocol`, as the dialer. Raises NotSupported, MuxerError."""
-    await write(encode_token(HEADER) + encode_token(protocol))
+    await propose_one_of([protocol], read, write)
+
+
+async def propose_one_of(
+    protocols: Sequence[bytes], read: Callable[[], Awaitable[bytes]], write: Write
+) -> bytes:
+    """Ask for each of `protocols` in turn; the one agreed on. Raises NotSupported, MuxerError."""
+    await write(encode_token(HEADER) + encode_token(protocols[0]))
     if await read() != HEADER:
         raise MuxerError("the peer does not speak multistream")
-    answer = await read()
-    if answer == REFUSED:
-        raise NotSupported(f"the peer does not speak {protocol.decode()}")
-    if answer != protocol:
-        raise MuxerError("the peer answered with another protocol")
+    for number, protocol in enumerate(protocols):
+        if number:
+            await write(encode_token(protocol))
+        answer = await read()
+        if answer == protocol:
+            return protocol
+        if answer != REFUSED:
+            raise MuxerError("the peer answered with another protocol")
+    raise NotSupported(f"the peer does not speak {protocols[-1].decode()}")
 
 
 async def answer(

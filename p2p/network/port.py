@@ -72,11 +72,11 @@ class TransportHandler(Protocol):
 
     def peer_disconnected(self, peer: PeerId, reason: str) -> None: ...
 
-    async def rpc_received(self, peer: PeerId, data: bytes) -> None:
-        """One gossip RPC; awaiting it is the back-pressure on that peer."""
+    def rpc_received(self, peer: PeerId, data: bytes) -> trio.Event | None:
+        """One gossip RPC. An event is the back-pressure on that peer: no more until it is set."""
 
     def rpc_sent(self, peer: PeerId) -> None:
-        """The last RPC to the peer has been handed to the connection."""
+        """The last RPC to the peer has been sent; this may come before `send_rpc` returns."""
 
     async def request_received(self, peer: PeerId, protocol: str, data: bytes) -> bytes | None:
         """The answer to a request, or None to reset the stream."""

@@ -45,7 +45,7 @@ class Services:
         self._streams = frozenset(streams)
         self._requests_inbound = 0
         self._protocols = (
-            *gossip.PROTOCOLS_INBOUND,
+            *gossip.PROTOCOLS,
             liveness.PROTOCOL,
             identify.PROTOCOL,
             *requests,
@@ -85,7 +85,7 @@ class Services:
             await self._serve_request(protocol, peer, framed)
         elif protocol in self._streams:
             await self._handler.stream_opened(protocol, PeerStream(link.peer, framed))
-        elif protocol in gossip.PROTOCOLS_INBOUND:
+        elif protocol in gossip.PROTOCOLS:
             await self._gossip.receive_all(link, framed)
         elif protocol == liveness.PROTOCOL:
             await liveness.answer_pings(link, framed)

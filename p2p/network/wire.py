@@ -1,5 +1,6 @@
 """TCP addresses, and trio streams with the face that py-libp2p reads and writes."""
 
+import os
 from typing import Final
 
 import trio
@@ -58,6 +59,10 @@ class WireConnection(IRawConnection):
         self.remote = _endpoint_of(stream) or dialed
         self._stream = stream
         self._buffer = bytearray()
+        self._unsent = b""
+        self._closed = False
+        # Sockets are read and written without a task's turn between; other streams as they can.
+        self._fd = stream.socket.fileno() if type(stream) is trio.SocketStream else None
 
     async def read(self, n: int | None = None) -> bytes:
         """Exactly `n` bytes, or what there is. Raises ConnectionClosedError."""
@@ -82,8 +87,57 @@ class WireConnection(IRawConnection):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionClosedError("the socket broke", transport="tcp") from error
 
+    async def receive(self) -> bytes:
+        """What has arrived, at least one byte. Raises ConnectionClosedError."""
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            return data
+        try:
+            if self._fd is None:
+                data = bytes(await self._stream.receive_some(READ_BYTES))
+            else:
+                await trio.lowlevel.wait_readable(self._fd)
+                data = os.read(self._fd, READ_BYTES)
+        except BlockingIOError:
+            return await self.receive()  # woken for nothing, which is rare
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionClosedError("the socket broke", transport="tcp") from error
+        if not data:
+            raise ConnectionClosedError("the peer closed the socket", transport="tcp")
+        return data
+
+    def send_now(self, data: bytes) -> bool:
+        """Send what the socket takes; False when the rest waits for `drain`.
+
+        Raises ConnectionClosedError, and RuntimeError on our own bug: not drained before.
+        """
+        if self._closed:
+            raise ConnectionClosedError("the socket is closed", transport="tcp")
+        if self._unsent:
+            raise RuntimeError("what was left over must be drained first")
+        if self._fd is None:
+            self._unsent = data
+            return False
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ConnectionClosedError("the socket broke", transport="tcp") from error
+        if sent == len(data):
+            return True
+        self._unsent = data[sent:]
+        return False
+
+    async def drain(self) -> None:
+        """Send what `send_now` left over. Raises ConnectionClosedError."""
+        await self.write(self._unsent)
+        self._unsent = b""
+
     async def close(self) -> None:
         """Close at once, without a goodbye."""
+        self._closed = True
         await trio.aclose_forcefully(self._stream)
 
     def get_remote_address(self) -> tuple[str, int] | None:

@@ -6,12 +6,13 @@ enforce the window it grants (:1546), accepts streams without end, polls for win
 gives up after 5 s (:280), and lets a cancelled writer leave half a frame behind.
 
     session.read ─► reader task ─► frames ─► stream buffers ─► whoever reads
-    whoever writes ─► outbox ─► writer task ─► session.write
+    whoever writes ─► outbox ─► flush, by the pump ─► session.write_now
 
 - The reader never waits for anybody: it parses, delivers and answers within one call, so one slow
   stream cannot hold up another. What it may buffer is bounded by the windows, which are enforced.
-- Only the writer task touches the session, so cancelling a stream's writer cuts no frame in two.
-  It packs what is queued into full Noise messages: small frames share one system call.
+- Writers queue whole frames, so cancelling one cuts no frame in two. What is queued is
+  packed into full Noise messages and leaves in the next turn of the pump, which all connections
+  share; only when a socket is full does a writer task wait for it.
 - A window update is sent when half of the window has been read, not before. The window doubles
   while half of it is read within two round trips, up to a bound.
 - A peer that overruns a window, opens streams without end or reads nothing while making us answer
@@ -27,6 +28,7 @@ from typing import Final, Protocol
 import trio
 
 from p2p.network.limits import TransportLimits
+from p2p.network.pump import Pump
 from p2p.network.yamux_frames import (
     ACK,
     DATA,
@@ -53,16 +55,19 @@ REFUSED_SPAN_S: Final = 10.0
 LINGER_S: Final = 10.0
 """How long a stream that we closed waits for the peer's end before it is reset."""
 LINGER_MAX: Final = 64
-MESSAGES_PER_TURN: Final = 32
-"""Noise messages handled before other tasks get a turn."""
 
 
 class Session(Protocol):
-    """The secured connection below: py-libp2p's `SecureSession`."""
+    """The secured connection below: `p2p.network.noise.NoiseChannel`."""
 
-    async def read(self, n: int | None = None) -> bytes: ...
+    async def read(self) -> bytes:
+        """All that has arrived, at least one byte."""
 
-    async def write(self, data: bytes) -> None: ...
+    def write_now(self, data: bytes) -> bool:
+        """Send one message; False when some of it waits for `drain`."""
+
+    async def drain(self) -> None:
+        """Wait until what was left over has been sent."""
 
 
 class Memory:
@@ -88,6 +93,7 @@ class Muxer:
         initiator: bool,
         limits: TransportLimits,
         memory: "Memory",
+        pump: Pump,
     ) -> None:
         self.limits = limits
         self.room = trio.lowlevel.ParkingLot()
@@ -109,8 +115,12 @@ class Muxer:
         self._window_extra = 0
         self._lingering: dict[int, float] = {}
         self._outbox: deque[bytes] = deque()
-        self._filled = trio.lowlevel.ParkingLot()
-        self._writing = False
+        self._pump = pump
+        self._is_marked = False
+        self._blocked = trio.lowlevel.ParkingLot()
+        self._is_draining = False
+        self._queued_bytes = self._written_bytes = 0
+        self._sendings: deque[tuple[int, Callable[[], None]]] = deque()
         self._ended = trio.Event()
         self._reason: str | None = None
         self._partial = b""
@@ -157,7 +167,7 @@ class Muxer:
     async def go_away(self) -> None:
         """Flush what is queued and say goodbye; the caller bounds the wait."""
         self.enqueue_control(GO_AWAY, 0, 0, 0)
-        while (self._outbox or self._writing) and self._reason is None:
+        while (self._outbox or self._is_draining) and self._reason is None:
             await self.room.park()
 
     def abort(self, reason: str) -> None:
@@ -172,16 +182,27 @@ class Muxer:
         self._memory = Memory(self.limits)
         self._outbox.clear()
         self.outbox_bytes = 0
+        # What was queued is lost, and nobody may wait for it.
+        self._tell_sent(self._queued_bytes)
         self.room.unpark_all()
         self._ended.set()
 
     # What streams call.
 
     def enqueue(self, frame: bytes) -> None:
+        """Queue a frame; it leaves in the pump's next turn."""
         if self._reason is None:
             self._outbox.append(frame)
-            self.outbox_bytes += len(frame)
-            self._filled.unpark_all()
+            size = len(frame)
+            self.outbox_bytes += size
+            self._queued_bytes += size
+            if not self._is_marked and not self._is_draining:
+                self._is_marked = True
+                self._pump.mark(self)
+
+    def when_sent(self, callback: Callable[[], None]) -> None:
+        """Call back once what is queued so far has been sent, or is lost with the connection."""
+        self._sendings.append((self._queued_bytes, callback))
 
     def enqueue_control(self, kind: int, flags: int, stream_id: int, value: int) -> None:
         """Queue a frame that nobody waits for; a peer that reads none of them is dropped."""
@@ -233,20 +254,46 @@ class Muxer:
 
     # The two tasks.
 
-    async def _write_loop(self) -> None:
+    def flush(self) -> None:
+        """Send what the socket takes; the rest is the writer task's."""
+        self._is_marked = False
+        if self._is_draining:
+            return
         try:
-            while True:
-                while not self._outbox:
-                    self.room.unpark_all()
-                    await self._filled.park()
+            while self._outbox:
                 batch = self._take_batch()
-                if self.outbox_bytes < OUTBOX_BYTES_HIGH:
-                    self.room.unpark_all()
-                self._writing = True
-                await self._session.write(batch)
-                self._writing = False
+                if not self._session.write_now(batch):
+                    self._is_draining = True
+                    self._blocked.unpark_all()
+                    return
+                self._written(len(batch))
         # The layers below raise whatever their libraries raise (OSError, trio and libp2p errors):
         # each of them means that this connection is over, and no other.
+        except Exception as error:  # noqa: BLE001
+            self.abort(f"write failed: {_describe(error)}")
+
+    def _written(self, size: int) -> None:
+        self._written_bytes += size
+        if self._sendings:
+            self._tell_sent(self._written_bytes)
+        if self.outbox_bytes < OUTBOX_BYTES_HIGH and self.room:
+            self.room.unpark_all()
+
+    def _tell_sent(self, until_bytes: int) -> None:
+        while self._sendings and self._sendings[0][0] <= until_bytes:
+            self._sendings.popleft()[1]()
+
+    async def _write_loop(self) -> None:
+        """Finish what a full socket left over."""
+        try:
+            while True:
+                while not self._is_draining:
+                    await self._blocked.park()
+                await self._session.drain()
+                self._is_draining = False
+                self._written(self._queued_bytes - self.outbox_bytes - self._written_bytes)
+                self.flush()
+        # As above.
         except Exception as error:  # noqa: BLE001
             self.abort(f"write failed: {_describe(error)}")
 
@@ -262,15 +309,11 @@ class Muxer:
         return batch[0] if len(batch) == 1 else b"".join(batch)
 
     async def _read_loop(self) -> None:
-        turn = 0
         try:
             while True:
-                data = await self._session.read(None)
+                data = await self._session.read()
                 self.last_received_s = trio.current_time()
                 self._feed(data)
-                turn += 1
-                if turn % MESSAGES_PER_TURN == 0:
-                    await trio.lowlevel.checkpoint()
         except MuxerError as error:
             self.abort(str(error))
         # As in the writer: undecryptable bytes, a reset socket and an end of file arrive here.
@@ -295,8 +338,16 @@ class Muxer:
             if end - at < HEADER.size:
                 self._partial = data[at:]
                 return
-            self._frame(*HEADER.unpack_from(data, at))
+            version, kind, flags, stream_id, value = HEADER.unpack_from(data, at)
             at += HEADER.size
+            # Nearly everything is a whole frame of data for a stream that is open.
+            if kind == DATA and not flags and not version and 0 < value <= end - at:
+                stream = self._streams.get(stream_id)
+                if stream is not None and stream.reserve(value):
+                    stream.receive(data[at : at + value])
+                    at += value
+                    continue
+            self._frame(version, kind, flags, stream_id, value)
         memory = self._memory
         if self._buffered_bytes > memory.share_bytes and memory.used_bytes > memory.bytes_max:
             raise MuxerError("the peer fills our memory")

@@ -1,6 +1,7 @@
 """One stream of a muxer: its two windows, its buffer and its two ends."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -21,6 +22,9 @@ from p2p.network.yamux_frames import (
 if TYPE_CHECKING:
     from p2p.network.yamux import Muxer
 
+Sink = Callable[[bytes], trio.Event | None]
+"""Takes a chunk; an event says that it wants no more until that is set."""
+
 RTT_GUESS_S: Final = 0.01
 """Assumed until measured, and on links so fast that scheduling hides their round trip."""
 
@@ -34,22 +38,27 @@ class MuxedStream:
         "_discarding",
         "_epoch_s",
         "_error",
+        "_failure",
         "_fin_received",
         "_fin_sent",
+        "_gate",
         "_muxer",
         "_readers",
         "_recv_window",
         "_send_window",
+        "_sink",
         "_window",
         "_writers",
         "inbound",
         "stream_id",
+        "when_sent",
     )
 
     def __init__(self, muxer: "Muxer", stream_id: int, *, inbound: bool) -> None:
         self.stream_id = stream_id
         self.inbound = inbound
         self._muxer = muxer
+        self.when_sent = muxer.when_sent
         self._chunks: deque[bytes] = deque()
         self._window = WINDOW_BYTES
         self._recv_window = WINDOW_BYTES
@@ -62,6 +71,9 @@ class MuxedStream:
         self._fin_received = False
         self._discarding = False
         self._error: str | None = None
+        self._sink: Sink | None = None
+        self._gate: trio.Event | None = None
+        self._failure: Exception | None = None
 
     async def read_some(self) -> bytes:
         """The next bytes, at least one; empty at the peer's end. Raises MuxerError."""
@@ -71,12 +83,55 @@ class MuxedStream:
             if self._fin_received:
                 return b""
             await self._readers.park()
+        return self._take_chunk()
+
+    async def pour(self, sink: Sink) -> None:
+        """Hand every chunk to `sink` where it arrives, without waking a task, to the peer's end.
+
+        While an event that `sink` returned is not set, chunks wait, and so does the peer once its
+        window is used up. Raises MuxerError, and whatever `sink` raised.
+        """
+        self._sink = sink
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._gate is not None:
+                await self._gate.wait()
+                self._gate = None
+            elif self._chunks:
+                self._gate = sink(self._take_chunk())
+            elif self._error is not None:
+                raise MuxerError(self._error)
+            elif self._fin_received:
+                return
+            else:
+                await self._readers.park()
+
+    def write_now(self, frame: bytes) -> bool:
+        """Queue all of `frame` if windows and queues have room for it at once."""
+        size = len(frame)
+        if (
+            size > self._send_window
+            or size > FRAME_BYTES_MAX
+            or self._error is not None
+            or self._fin_sent
+            or self._muxer.outbox_bytes >= OUTBOX_BYTES_HIGH
+        ):
+            return False
+        self._send_window -= size
+        self._muxer.enqueue(HEADER.pack(0, DATA, 0, self.stream_id, size) + frame)
+        return True
+
+    def _take_chunk(self) -> bytes:
         chunk = self._chunks.popleft()
         self._muxer.buffer(-len(chunk))
-        self._consumed += len(chunk)
+        self._consume(len(chunk))
+        return chunk
+
+    def _consume(self, size: int) -> None:
+        self._consumed += size
         if self._consumed * 2 >= self._window:
             self._return_credit()
-        return chunk
 
     async def write(self, data: bytes | memoryview) -> None:
         """Queue all of `data`, as the peer's window and the socket allow. Raises MuxerError."""
@@ -143,6 +198,19 @@ class MuxedStream:
     def receive(self, chunk: bytes) -> None:
         """Take bytes that the window allowed."""
         if self._discarding:
+            return
+        if self._sink is not None and self._gate is None and not self._chunks:
+            self._consume(len(chunk))
+            try:
+                self._gate = self._sink(chunk)
+            # `pour` raises it where the stream is served.
+            except Exception as error:  # noqa: BLE001
+                self._failure = error
+                self._discarding = True
+            else:
+                if self._gate is None:
+                    return
+            self._readers.unpark_all()
             return
         self._chunks.append(chunk)
         self._muxer.buffer(len(chunk))

@@ -309,18 +309,19 @@ class Driver:
     def rpc_sent(self, peer: PeerId) -> None:
         self.put(RpcSent(peer))
 
-    async def rpc_received(self, peer: PeerId, data: bytes) -> None:
+    def rpc_received(self, peer: PeerId, data: bytes) -> trio.Event | None:
         try:
             rpc = decode_rpc(data)
         except Malformed as error:
             self.put(PeerMisbehaved(peer, Reason.MALFORMED, str(error)))
-            return
-        while len(self._inbox) >= INBOX_MAX:
-            # One event for all who wait: replaced, it would leave the others asleep for ever.
-            if self._room.is_set():
-                self._room = trio.Event()
-            await self._room.wait()
+            return None
         self.put(RpcReceived(peer, rpc))
+        if len(self._inbox) < INBOX_MAX:
+            return None
+        # One event for all who wait: replaced, it would leave the others asleep for ever.
+        if self._room.is_set():
+            self._room = trio.Event()
+        return self._room
 
     async def request_received(self, peer: PeerId, protocol: str, data: bytes) -> bytes | None:
         if protocol == LIGHT_PROTOCOL:

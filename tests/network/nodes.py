@@ -48,7 +48,7 @@ class Recorder:
         self.events.append(("disconnected", peer))
         self.reasons.append(reason)
 
-    async def rpc_received(self, peer: PeerId, data: bytes) -> None:
+    def rpc_received(self, peer: PeerId, data: bytes) -> None:
         if self.raises:
             raise LookupError("a bug in the node")
         self.rpcs.append((peer, data))

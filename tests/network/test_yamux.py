@@ -9,6 +9,7 @@ import trio.testing
 
 from p2p.network import TransportLimits
 from p2p.network.framing import FramedStream
+from p2p.network.pump import Pump
 from p2p.network.yamux import Memory, Muxer
 from p2p.network.yamux_frames import (
     DATA,
@@ -34,16 +35,21 @@ class PlainSession:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.writes: list[bytes] = []
+        self._unsent = b""
 
-    async def read(self, n: int | None = None) -> bytes:
+    async def read(self) -> bytes:
         data = bytes(await self.stream.receive_some(64 * KIB))
         if not data:
             raise EOFError("the other end closed")
         return data
 
-    async def write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> bool:
         self.writes.append(data)
-        await self.stream.send_all(data)
+        self._unsent = data
+        return False
+
+    async def drain(self) -> None:
+        await self.stream.send_all(self._unsent)
 
     def frames(self, kind: int) -> int:
         """How many frames without a body of one kind were written."""
@@ -57,8 +63,15 @@ class Ends:
         left, right = trio.testing.lockstep_stream_pair()
         self.sessions = PlainSession(left), PlainSession(right)
         self.memory = Memory(limits)
+        self.pump = Pump()
         self.left, self.right = (
-            Muxer(session, initiator=initiator, limits=limits, memory=self.memory)
+            Muxer(
+                session,
+                initiator=initiator,
+                limits=limits,
+                memory=self.memory,
+                pump=self.pump,
+            )
             for session, initiator in zip(self.sessions, (True, False), strict=True)
         )
         self.accepted: list[MuxedStream] = []
@@ -76,6 +89,7 @@ async def two_ends(limits: TransportLimits | None = None) -> AsyncIterator[Ends]
     ends = Ends(limits or TransportLimits())
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(ends.pump.run)
             nursery.start_soon(ends.left.run, ends.accepted.append)
             nursery.start_soon(ends.right.run, ends.accepted.append)
             yield ends
@@ -200,7 +214,7 @@ async def test_the_number_of_our_own_streams_is_bounded_and_slots_return() -> No
 async def test_small_frames_share_a_write() -> None:
     async with two_ends() as ends:
         near, far = await ends.open()
-        await wait_until(lambda: not ends.left._outbox and not ends.left._writing)
+        await wait_until(lambda: not ends.left._outbox and not ends.left._is_draining)
         before = len(ends.sessions[0].writes)
         for _ in range(100):
             await near.write(b"x" * 50)
@@ -248,7 +262,9 @@ async def test_frames_may_arrive_in_any_pieces() -> None:
 def _passive(accept: Callable[[MuxedStream], None]) -> Muxer:
     limits = TransportLimits()
     left, _ = trio.testing.memory_stream_pair()
-    muxer = Muxer(PlainSession(left), initiator=False, limits=limits, memory=Memory(limits))
+    muxer = Muxer(
+        PlainSession(left), initiator=False, limits=limits, memory=Memory(limits), pump=Pump()
+    )
     muxer._accept = accept
     return muxer
 
@@ -256,7 +272,9 @@ def _passive(accept: Callable[[MuxedStream], None]) -> Muxer:
 async def test_data_waits_when_the_outbox_is_full() -> None:
     limits = TransportLimits()
     left, _ = trio.testing.memory_stream_pair()
-    muxer = Muxer(PlainSession(left), initiator=True, limits=limits, memory=Memory(limits))
+    muxer = Muxer(
+        PlainSession(left), initiator=True, limits=limits, memory=Memory(limits), pump=Pump()
+    )
     stream = muxer.open_stream()
     with trio.move_on_after(0) as scope:
         await stream.write(bytes(WINDOW_BYTES))
