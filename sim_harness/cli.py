@@ -136,8 +136,9 @@ def demo(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - one an option
     file: Annotated[Path, typer.Argument(help="A scenario, in TOML; or a seed of the swarm.")],
+    *,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Decides everything that is drawn; the file's, or 1.")
     ] = None,

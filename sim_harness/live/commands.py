@@ -1,4 +1,4 @@
-"""What `sim-harness run --world live` and `sim-harness check` do, once their words are understood."""
+"""What `run --world live` and `check` do, once their words are understood."""
 
 from collections.abc import Callable
 from pathlib import Path

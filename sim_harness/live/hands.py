@@ -8,7 +8,6 @@ serves. One order at a time goes to a node's process (a lock each); nodes are hu
 import resource
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -49,7 +48,8 @@ class Hands:
         self._rules: list[RuleSpec] = []
         self._clocks: dict[int, ClockSet] = {}
         self._slow_us: Counter[int] = Counter()
-        self._waiting: dict[int, tuple[trio.Event, list[Measured]]] = {}
+        self._waiting: dict[int, trio.Event] = {}
+        self._answers: dict[int, Measured] = {}
         self.is_over = False
         """Whether nodes are no longer started."""
         self.torn_bytes: dict[int, int] = {}
@@ -233,31 +233,22 @@ class Hands:
         return orders
 
     async def measure(self, nodes: Sequence[int]) -> dict[int, Measured]:
-        """What nodes measured since they were asked last, and begin anew; some may not answer."""
+        """What nodes measured so far; some may not answer."""
         found: dict[int, Measured] = {}
 
         async def ask(index: int) -> None:
-            heard: list[Measured] = []
-            event = trio.Event()
-            self._waiting[index] = (event, heard)
+            event = self._waiting.setdefault(index, trio.Event())
             with trio.move_on_after(ANSWER_S):
                 if await self.cluster.order(index, Measure()):
                     await event.wait()
-            self._waiting.pop(index, None)
-            if heard:
-                found[index] = heard[0]
+                    found[index] = self._answers[index]
 
         await self.each(nodes, ask)
         return found
 
     def heard(self, index: int, word: Measured) -> None:
         """A node answered."""
-        if index in self._waiting:
-            event, heard = self._waiting[index]
-            heard.append(word)
+        self._answers[index] = word
+        event = self._waiting.pop(index, None)
+        if event is not None:
             event.set()
-
-
-def home_of(cluster: LiveCluster, index: int) -> Path:
-    """A node's directory."""
-    return cluster.nodes[index].home

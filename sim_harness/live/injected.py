@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,9 +60,11 @@ class HurtStore:
         """Added to every commit."""
         self.tears = False
         """Whether the process dies within the next commit."""
+        self.committed: Callable[[Sequence[Write]], None] | None = None
+        """Hears of every commit that is durable, in the thread that commits."""
         self.commits = 0
         self.commits_s = 0.0
-        """What they took together, since the last look."""
+        """What they took together."""
 
     def commit(self, writes: Sequence[Write]) -> None:
         """As the inner store, in whatever thread the node commits in."""
@@ -79,6 +81,8 @@ class HurtStore:
         if writes:
             self.commits += 1
             self.commits_s += time.perf_counter() - began_s
+            if self.committed is not None:
+                self.committed(writes)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """As the inner store."""

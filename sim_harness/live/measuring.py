@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from sim_harness.live.cluster import NodeState
 from sim_harness.live.hands import Hands
 from sim_harness.live.messages import Measured
@@ -69,7 +71,11 @@ class Probe:
         return f"{count} of {len(self._seen)} {word}, {lasted_s:.2f} s"
 
     def _told(self, lasted_s: float) -> str:
-        told = list(self._during.values())
+        told = [
+            _since(self._before[index], late)
+            for index, late in self._during.items()
+            if index in self._before
+        ]
         if not told:
             return "no node answered"
         match self._fault:
@@ -77,9 +83,7 @@ class Probe:
                 crossed, held = sum(one.crossed for one in told), sum(one.held for one in told)
                 return f"{crossed} B crossed, {held} sends held, {lasted_s:.1f} s"
             case schema.Delay():
-                added = _mean([one.late_ms - one.asked_ms for one in told if one.parcels])
-                sends = sum(one.parcels for one in told)
-                return f"{added:.1f} ms beyond the distance, mean of {sends} sends"
+                return f"{_added_ms(told):.1f} ms beyond the distance, {_sends(told)} sends"
             case schema.Loss():
                 packets = sum(one.packets for one in told)
                 lost = sum(one.retransmissions for one in told)
@@ -87,13 +91,12 @@ class Probe:
                 share = lost / max(1, packets + lost)
                 return f"{share:.1%} of {packets + lost} packets, {breaks} connections broken"
             case schema.Bandwidth():
-                rates = [8 * one.bytes / one.span_s / KBIT for one in told if one.span_s > 0]
-                late = _mean([one.late_ms - one.asked_ms for one in told if one.parcels])
+                rates = [8 * one.bytes / one.at_s / KBIT for one in told if one.at_s > 0]
+                late = _added_ms(told)
                 return f"at most {max(rates, default=0):.0f} kbit/s sent, {late:.0f} ms late"
             case schema.SlowDisk():
-                was = _mean([one.commit_ms for one in self._before.values() if one.commits])
-                now = _mean([one.commit_ms for one in told if one.commits])
-                return f"a commit takes {now:.1f} ms, {was:.1f} ms before"
+                was = _commit_ms(list(self._before.values()))
+                return f"a commit takes {_commit_ms(told):.1f} ms, {was:.1f} ms before"
             case schema.ClockSkew():
                 worst = max((one.clock_ms for one in told), key=abs)
                 return f"the node's clock is {worst:+.0f} ms off the machine's"
@@ -101,5 +104,28 @@ class Probe:
                 return ""
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _since(early: Measured, late: Measured) -> Measured:
+    """What was measured between two answers of a process; all of it if it is another one's."""
+    if late.at_s < early.at_s or late.sends < early.sends:
+        return late
+    totals = {
+        name: getattr(late, name) - getattr(early, name)
+        for name in msgspec.structs.asdict(late)
+        if name != "clock_ms"
+    }
+    return msgspec.structs.replace(late, **totals)
+
+
+def _added_ms(told: list[Measured]) -> float:
+    """Mean lateness beyond the distances."""
+    sends, parcels = sum(one.sends for one in told), sum(one.parcels for one in told)
+    late_s, asked_s = sum(one.late_s for one in told), sum(one.asked_s for one in told)
+    return 1000 * (late_s / max(1, parcels) - asked_s / max(1, sends))
+
+
+def _sends(told: list[Measured]) -> int:
+    return sum(one.parcels for one in told)
+
+
+def _commit_ms(told: list[Measured]) -> float:
+    return 1000 * sum(one.commits_s for one in told) / max(1, sum(one.commits for one in told))

@@ -186,15 +186,18 @@ class DeedNoted(_Message, frozen=True):
 
 
 class Measured(_Message, frozen=True):
-    """What was injected, as the node measured it since it was asked last."""
+    """What was injected, as the node measured it: totals since its process began."""
 
+    at_s: float = 0.0
+    """Of the node's monotonic time."""
+    sends: int = 0
+    asked_s: float = 0.0
+    """What distances alone would have taken, summed over the sends."""
     parcels: int = 0
-    """Sends that were delayed."""
+    """Sends that went to the real socket."""
+    late_s: float = 0.0
+    """From the send to the real socket, summed over them."""
     bytes: int = 0
-    late_ms: float = 0.0
-    """Mean, from send to the real socket."""
-    asked_ms: float = 0.0
-    """Mean of what distances alone would be."""
     crossed: int = 0
     """Bytes that went to the other side of a partition while it stood: none should."""
     held: int = 0
@@ -206,13 +209,12 @@ class Measured(_Message, frozen=True):
     """Connections that losses broke."""
     swallowed: int = 0
     """Bytes gone in a black hole."""
-    span_s: float = 0.0
-    commits: int = 0
-    commit_ms: float = 0.0
-    """Mean of the store's commits."""
-    clock_ms: float = 0.0
-    """How far the node's clock is ahead of the machine's."""
     read_bytes: int = 0
+    commits: int = 0
+    commits_s: float = 0.0
+    """What the store's commits took together."""
+    clock_ms: float = 0.0
+    """How far the node's clock is ahead of the machine's, now."""
 
 
 class Done(_Message, frozen=True):
@@ -330,7 +332,7 @@ class Reprice(_Message, frozen=True):
 
 
 class Measure(_Message, frozen=True):
-    """Tell `Measured`, and begin to measure anew."""
+    """Tell `Measured`."""
 
 
 NodeOrder = (

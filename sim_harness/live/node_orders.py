@@ -29,7 +29,7 @@ from sim_harness.live.messages import (
     Pay,
     Reprice,
 )
-from sim_harness.live.rough_wires import Links, RoughWires, Tally
+from sim_harness.live.rough_wires import Links, RoughWires
 from sim_harness.live.task import Reporter
 
 if TYPE_CHECKING:
@@ -114,33 +114,17 @@ class Obedience:
 
     def _measured(self) -> Measured:
         links, store = self._hurts.links, self._hurts.store
-        found = Measured(clock_ms=round(self._hurts.clock.error_ms(), 1))
-        if store is not None:
-            found = msgspec.structs.replace(
-                found,
-                commits=store.commits,
-                commit_ms=round(1000 * store.commits_s / max(1, store.commits), 2),
-            )
-            store.commits, store.commits_s = 0, 0.0
+        found = Measured(
+            at_s=time.monotonic(),
+            clock_ms=round(self._hurts.clock.error_ms(), 1),
+            commits=0 if store is None else store.commits,
+            commits_s=0.0 if store is None else store.commits_s,
+        )
         if links is None:
             return found
-        tally, links.tally = links.tally, Tally()
-        sends = max(1, tally.parcels)
-        retransmissions, links.weather.retransmissions = links.weather.retransmissions, 0
+        tally = msgspec.structs.asdict(links.tally)
         return msgspec.structs.replace(
-            found,
-            parcels=tally.parcels,
-            bytes=tally.bytes,
-            late_ms=round(1000 * tally.late_s / sends, 2),
-            asked_ms=round(1000 * tally.asked_s / sends, 2),
-            crossed=tally.crossed,
-            held=tally.held,
-            packets=tally.packets,
-            retransmissions=retransmissions,
-            breaks=tally.breaks,
-            swallowed=tally.swallowed,
-            read_bytes=tally.read_bytes,
-            span_s=round(trio.current_time() - tally.began_s, 3),
+            found, **tally, retransmissions=links.weather.retransmissions
         )
 
     # ---- work --------------------------------------------------------------------------------

@@ -98,6 +98,8 @@ async def _serve(task: NodeTask) -> None:
             watcher = Watcher(node, task.reporter, with_ads=WATCH_ADS in task.options)
             if setup is not None:
                 watcher.watch_steps()
+                assert hurts.store is not None, "the node is made before it serves"
+                hurts.store.committed = watcher.committed
             obedience.serve(node)
             task.reporter.tell(_ready(node))
             interval_s = int(task.options.get(REPORT_MS, REPORT_MS_DEFAULT)) / 1000

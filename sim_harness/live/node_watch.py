@@ -2,16 +2,17 @@
 
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import trio
 
-from p2p.model.effects import HangUp, Persist
+from p2p.model.effects import HangUp
 from p2p.model.ledger import RewardRow
 from p2p.model.parameters import BLOCK_BYTES_MAX
-from p2p.model.persistence import Put, Table, number_key
+from p2p.model.persistence import Put, Table, Write, number_key
 from p2p.model.proposer import advance
 from p2p.model.rpc import SendRpc, rpc_size
 from p2p.model.topic import Topic, topic_name
@@ -36,6 +37,8 @@ TEXT_MAX: Final = 1_000
 CONTROL: Final = "control"
 """What is in no message: subscriptions, grafts, offers."""
 BANNED: Final = "banned"
+SIGNED_MAX: Final = 8
+"""Words that are remembered as told: a sign state holds those of one round."""
 
 
 def machine_ms() -> int:
@@ -64,6 +67,7 @@ class Watcher:
         self._transactions = 0
         self._earned = 0
         self.sent: Counter[str] = Counter()
+        self._signed: deque[bytes] = deque(maxlen=SIGNED_MAX)
 
     def status(self) -> Status:
         """How the node stands now."""
@@ -108,11 +112,10 @@ class Watcher:
             await trio.sleep(interval_s)
 
     def watch_steps(self) -> None:
-        """Look at every step's effects: what is sent, what is signed, who is banned."""
+        """Look at every step's effects: what is sent, who is banned."""
         replica = self._node.replica
         step = replica.step
         topics = {topic_name(topic, self._node.chain_id): topic.value for topic in Topic}
-        last: list[bytes] = []
 
         def watched(item: ReplicaInput, now_ms: Millis) -> list[ReplicaEffect]:
             effects = step(item, now_ms)
@@ -126,17 +129,15 @@ class Watcher:
                         self.sent[CONTROL] += size
                     case HangUp(reason=reason) if reason.startswith(BANNED):
                         self._reporter.tell(BanNoted(effect.peer, reason, machine_ms()))
-                    case Persist():
-                        self._signed(effect, last)
                     case _:
                         pass
             return effects
 
         replica.step = watched  # type: ignore[method-assign]
 
-    def _signed(self, effect: Persist, last: list[bytes]) -> None:
-        """Tell what this node signs: it is durable before it leaves."""
-        for write in effect.writes:
+    def committed(self, writes: Sequence[Write]) -> None:
+        """Tell what this node signed: it is durable from now on, and may leave. In any thread."""
+        for write in writes:
             if not isinstance(write, Put) or write.table is not Table.META:
                 continue
             if write.key != SIGN_STATE_KEY:
@@ -144,10 +145,9 @@ class Watcher:
             state = SignGuard.restored(write.value).state
             for message in () if state is None else state.messages:
                 data = encode(message)
-                if data not in last:
-                    last.append(data)
+                if data not in self._signed:
+                    self._signed.append(data)
                     self._reporter.tell(SignedNoted(data))
-            del last[:-8]
 
     def _unpaid(self) -> int:
         replica, unpaid = self._node.replica, 0

@@ -36,9 +36,9 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Tally(msgspec.Struct):
-    """What was injected since the last look."""
+    """What was injected, in total: see `Measured`."""
 
-    began_s: float = msgspec.field(default_factory=trio.current_time)
+    sends: int = 0
     parcels: int = 0
     packets: int = 0
     bytes: int = 0
@@ -130,6 +130,7 @@ class Links:
             )
         self._uplink_s = max(now_s, self._uplink_s) + size / rate
         late_s = self._uplink_s - now_s + delay_us / US
+        self.tally.sends += 1
         self.tally.packets += max(1, -(-size // PACKET_BYTES))
         self.tally.asked_s += self._latency(self.me, target) / US
         self.tally.breaks += late_s >= BREAKS_S
