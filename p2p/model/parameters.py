@@ -46,9 +46,10 @@ class Parameters(Value, frozen=True):
     timeout_delta_ms: _Span = Millis(500)
     """Growth of every timeout per round (Tendermint's linear timeouts; Malachite's 500 ms)."""
     time_precision_ms: _Span = Millis(500)
-    """How far correct clocks may differ (proposer-based timestamps, CometBFT ADR 071)."""
+    """How far correct clocks may differ (PBTS: PRECISION)."""
     time_delay_ms: _Span = Millis(15_000)
-    """How long a proposal may travel before its time counts as untimely."""
+    """How long a proposal of round 0 may travel before its time counts as untimely (PBTS:
+    MSGDELAY); CometBFT's value. Later rounds allow more (`is_timely`)."""
     fee_rate: _Rate = 500
     """F: share of a settled amount that is the network's fee."""
     validator_rate: _Rate = 1_000
@@ -110,6 +111,21 @@ class Genesis(Value, frozen=True):
 def timeout_ms(base_ms: Millis, round_: int, parameters: Parameters) -> Millis:
     """Timeout of a round: grows linearly, so that rounds outlast any fixed delay."""
     return Millis(base_ms + round_ * parameters.timeout_delta_ms)
+
+
+def is_timely(time_ms: Millis, *, received_ms: Millis, round_: int, parameters: Parameters) -> bool:
+    """Whether a new block's time agrees with the moment at which it was received.
+
+    Not dated after we received it, nor before it can have been sent; give or take the clocks. The
+    allowed delay grows by a tenth a round, so that too small a parameter slows a chain down and
+    does not stop it.
+
+    Source: CometBFT, spec/consensus/proposer-based-timestamp, `timely`; its SynchronyParams.InRound
+    grows the delay by a tenth a round, too, with interest.
+    """
+    delay_ms = parameters.time_delay_ms * (10 + round_) // 10
+    precision_ms = parameters.time_precision_ms
+    return time_ms - precision_ms <= received_ms <= time_ms + precision_ms + delay_ms
 
 
 def with_overrides(parameters: Parameters, overrides: dict[str, int]) -> Parameters:

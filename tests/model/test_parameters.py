@@ -7,6 +7,7 @@ from p2p.model.parameters import (
     Genesis,
     GenesisAccount,
     Parameters,
+    is_timely,
     timeout_ms,
     with_overrides,
 )
@@ -77,3 +78,29 @@ def test_overrides_replace_what_they_name() -> None:
 def test_a_bad_override_is_told_in_a_sentence(overrides: dict[str, int], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         with_overrides(Parameters(), overrides)
+
+
+@pytest.mark.parametrize(
+    ("sent_ms", "round_", "timely"),
+    [
+        # Sent at most a precision after we received it by our clock.
+        (100_500, 0, True),
+        (100_501, 0, False),
+        # Received at most delay and precision after it was sent.
+        (100_000 - 2_000 - 500, 0, True),
+        (100_000 - 2_000 - 501, 0, False),
+        # The delay grows by a tenth a round, the precision does not.
+        (100_000 - 2_200 - 500, 1, True),
+        (100_000 - 2_200 - 501, 1, False),
+        (100_000 - 4_000 - 500, 10, True),
+        (100_501, 10, False),
+    ],
+)
+def test_a_time_is_timely_within_precision_and_delay(
+    sent_ms: int, round_: int, timely: bool
+) -> None:
+    parameters = Parameters(time_precision_ms=Millis(500), time_delay_ms=Millis(2_000))
+    verdict = is_timely(
+        Millis(sent_ms), received_ms=Millis(100_000), round_=round_, parameters=parameters
+    )
+    assert verdict is timely

@@ -25,6 +25,7 @@ before any signature is verified.
 
 from typing import Final, assert_never
 
+from p2p.model.accusation import POLKAS_MAX, Polka, polka_of
 from p2p.model.block import certificate_fault
 from p2p.model.effects import Penalize
 from p2p.model.inputs import TimerFired
@@ -165,6 +166,12 @@ class ConsensusDriver:
         o = self._open
         return gaps.missing(summary, o.machine, o.validators, o.votes, o.proposals)
 
+    def polkas(self, height: Height) -> tuple[Polka, ...]:
+        """The polkas of a height that is open or decided here, by round; of the last rounds."""
+        if self._open is None or self._open.height != height:
+            return ()
+        return tuple(polka_of(votes) for votes in self._open.votes.polkas())[-POLKAS_MAX:]
+
     # ------------------------------------------------------------------------------- screening
 
     def screen(self, message: Vote | Proposal) -> Screening | Rejected:
@@ -299,9 +306,9 @@ class ConsensusDriver:
         if isinstance(verdict, Rejected):
             self._blame(input_.peer, verdict)
         elif verdict is Screening.NEW:
-            entry = ProposalEntry(proposal, input_.valid, input_.block)
+            entry = ProposalEntry(proposal, input_.valid, input_.timely, input_.block)
             self._voice.journal.append(entry)
-            here.hear(proposal, valid=input_.valid)
+            here.hear(proposal, valid=input_.valid, timely=input_.timely)
 
     def _on_certificate(self, here: OpenHeight, input_: CertificateReceived) -> None:
         certificate = input_.certificate.value
@@ -391,10 +398,10 @@ class ConsensusDriver:
                 self._on_vote(here, entry, None)
             case VotesEntry(votes=votes):
                 here.count_quorum(votes)
-            case ProposalEntry(proposal=proposal, valid=valid, block=block):
+            case ProposalEntry(proposal=proposal, valid=valid, timely=timely, block=block):
                 restored = BlockRestored(proposal.header_digest, block, valid)
                 here.effects.append(restored)
-                here.hear(proposal, valid=valid)
+                here.hear(proposal, valid=valid, timely=timely)
             case BuiltEntry(header_digest=value, block=block):
                 if value is not None:
                     here.effects.append(BlockRestored(value, block, valid=True))

@@ -48,10 +48,15 @@ class ValueBuilt(msgspec.Struct, frozen=True):
 
 
 class ProposalReceived(msgspec.Struct, frozen=True):
-    """A proposal whose block was executed; `valid` is the outcome."""
+    """A proposal whose block was executed; `valid` is the outcome.
+
+    `timely` is this node's own judgement on a proposal without a valid round. It decides our
+    prevote (L22) alone: a value that others found timely may still be locked and decided.
+    """
 
     proposal: Verified[Proposal]
     valid: bool
+    timely: bool = True
     block: bytes = b""
     peer: PeerId | None = None
 

@@ -40,10 +40,11 @@ class StartedEntry(Value, frozen=True, tag="started"):
 
 
 class ProposalEntry(Value, frozen=True, tag="proposal-entry"):
-    """A proposal that was received, the outcome of its execution, and its block."""
+    """A proposal that was received, what we found of its block and time, and its block."""
 
     proposal: Proposal
     valid: bool
+    timely: bool
     block: bytes
 
 

@@ -120,9 +120,9 @@ class OpenHeight:
             self.effects.append(EquivocationFound(first, second))
         self.run()
 
-    def hear(self, proposal: Proposal, *, valid: bool) -> None:
+    def hear(self, proposal: Proposal, *, valid: bool, timely: bool) -> None:
         """Keep a proposal that passed the screen."""
-        first = self.proposals.add(proposal, valid=valid)
+        first = self.proposals.add(proposal, valid=valid, timely=timely)
         if first is not None:
             self.effects.append(EquivocationFound(first, proposal))
         self.run()

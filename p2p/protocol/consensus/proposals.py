@@ -20,10 +20,11 @@ PROPOSALS_PER_ROUND_MAX: Final = 16
 
 
 class HeldProposal(msgspec.Struct, frozen=True):
-    """A proposal, and whether its block executed as it must."""
+    """A proposal, and whether its block executed as it must, and came in time."""
 
     proposal: Proposal
     valid: bool
+    timely: bool = True
 
 
 class ProposalBook:
@@ -32,10 +33,10 @@ class ProposalBook:
     def __init__(self) -> None:
         self._rounds: dict[Round, list[HeldProposal]] = {}
 
-    def add(self, proposal: Proposal, *, valid: bool) -> Proposal | None:
+    def add(self, proposal: Proposal, *, valid: bool, timely: bool = True) -> Proposal | None:
         """Keep a proposal; returns the first of its round when this is the second (evidence)."""
         held = self._rounds.setdefault(proposal.round, [])
-        held.append(HeldProposal(proposal, valid))
+        held.append(HeldProposal(proposal, valid, timely))
         return held[0].proposal if len(held) == 2 else None
 
     def has(self, proposal: Proposal) -> bool:

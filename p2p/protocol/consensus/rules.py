@@ -53,8 +53,8 @@ def _on_proposal(
 ) -> RoundInput | None:
     for held in proposals.of(state.round):
         value, valid_round = held.proposal.header_digest, held.proposal.valid_round
-        if valid_round == NO_ROUND:  # L22
-            return ProposalArrived(value, held.valid)
+        if valid_round == NO_ROUND:  # L22, and `timely` of proposer-based timestamps
+            return ProposalArrived(value, held.valid and held.timely)
         earlier = valid_round < state.round
         if earlier and votes.has_quorum(valid_round, VoteKind.PREVOTE, value):  # L28
             return ProposalWithPolka(value, valid_round, held.valid)

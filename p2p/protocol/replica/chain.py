@@ -20,14 +20,15 @@ from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
 from p2p.model.evidence import SlashRow
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
-from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis
+from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis, is_timely
+from p2p.model.persistence import DeleteRange, Put, Table, Write, number_key
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import RoundMessages, RoundRequest
 from p2p.model.topic import Topic
 from p2p.model.vote import Proposal, ProposedBlock, Vote
 from p2p.primitives.codec import decode, encode
 from p2p.primitives.signing import Signer, Verified
-from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId, Round
+from p2p.primitives.units import NO_ROUND, AccountId, Digest, Height, Millis, PeerId, Round
 from p2p.protocol.consensus import interface as consensus
 from p2p.protocol.consensus.driver import ConsensusDriver
 from p2p.protocol.consensus.proposer import WeightedProposers
@@ -43,7 +44,7 @@ from p2p.protocol.interface import (
 from p2p.protocol.ledger import build_block
 from p2p.protocol.mempool import Mempool
 from p2p.protocol.replica.bookkeeping import Bookkeeper
-from p2p.protocol.replica.early import EarlyProposals
+from p2p.protocol.replica.early import EarlyProposal, EarlyProposals
 
 HEIGHT_TIMER: Final = "chain/height"
 CANDIDATES_MAX: Final = 16
@@ -216,8 +217,8 @@ class Chain:
         """A proposal for the open height; one for a height that opens soon waits."""
         proposal = proposed.value.proposal
         if self.is_open and proposal.height == self.height:
-            return list(self._judge(proposed, peer, now_ms))
-        self._early.keep(proposed)
+            return list(self._judge(proposed, peer, now_ms, received_ms=now_ms))
+        self._early.keep(EarlyProposal(proposed, now_ms))
         return []
 
     def screen(self, message: Vote | Proposal) -> Reason | None:
@@ -278,9 +279,9 @@ class Chain:
             self.height, self.state.validators, self._proposers, self.state.next_validators
         )
         yield from self._consensus(start, now_ms)
-        for proposed in self._early.take():
-            if self.is_open and proposed.value.proposal.height == self.height:
-                yield from self._judge(proposed, None, now_ms)
+        for early in self._early.take():
+            if self.is_open and early.proposed.value.proposal.height == self.height:
+                yield from self._judge(early.proposed, None, now_ms, received_ms=early.received_ms)
 
     def _consensus(self, item: consensus.ConsensusInput, now_ms: Millis) -> Iterator[ChainEffect]:
         for effect in self._driver.step(item, now_ms):
@@ -334,7 +335,12 @@ class Chain:
         yield Publish(Topic.VOTES, ProposedBlock(proposal, candidate.block))
 
     def _judge(
-        self, proposed: Verified[ProposedBlock], peer: PeerId | None, now_ms: Millis
+        self,
+        proposed: Verified[ProposedBlock],
+        peer: PeerId | None,
+        now_ms: Millis,
+        *,
+        received_ms: Millis,
     ) -> Iterator[ChainEffect]:
         proposal, block = proposed.value.proposal, proposed.value.block
         if self._driver.screen(proposal) is not Screening.NEW:
@@ -343,11 +349,21 @@ class Chain:
             yield from self._consensus(unwanted, now_ms)
             return
         candidate = self._execute(proposal.header_digest, block)
-        # Tendermint L15-L18: without a valid round the proposer built the block, and just now.
-        is_fresh = block.header.proposer == proposal.proposer and self._is_timely(block, now_ms)
-        valid = candidate.executed is not None and (proposal.valid_round >= 0 or is_fresh)
-        received = consensus.ProposalReceived(Verified(proposal), valid, encode(block), peer)
+        # Proposer-based timestamps judge fresh values: a polka vouches for the time of others.
+        timely = proposal.valid_round != NO_ROUND or self._is_fresh(proposal, block, received_ms)
+        received = consensus.ProposalReceived(
+            Verified(proposal), candidate.executed is not None, timely, encode(block), peer
+        )
         yield from self._consensus(received, now_ms)
+
+    def _is_fresh(self, proposal: Proposal, block: Block, received_ms: Millis) -> bool:
+        """Whether the proposer built the block (Tendermint L15-L18), and just now."""
+        return block.header.proposer == proposal.proposer and is_timely(
+            block.header.time_ms,
+            received_ms=received_ms,
+            round_=proposal.round,
+            parameters=self._parameters,
+        )
 
     def _execute(self, header_digest: Digest, block: Block) -> Candidate:
         known = self._candidates.get(header_digest)
@@ -364,12 +380,6 @@ class Chain:
             precious = () if state is None else (state.locked_value, state.valid_value)
             del self._candidates[next(key for key in self._candidates if key not in precious)]
         self._candidates[header_digest] = candidate
-
-    def _is_timely(self, block: Block, now_ms: Millis) -> bool:
-        # Proposer-based timestamps (CometBFT ADR 071): a proposal's first round judges its time.
-        precision_ms = self._parameters.time_precision_ms
-        earliest_ms = now_ms - precision_ms - self._parameters.time_delay_ms
-        return earliest_ms <= block.header.time_ms <= now_ms + precision_ms
 
     # ---- commit ------------------------------------------------------------------------------
 
@@ -393,7 +403,8 @@ class Chain:
         if violations:
             yield self._halt(violations[0].name, violations[0].detail)
             return
-        yield Persist(self._books.writes(committed, executed))
+        writes = self._books.writes(committed, executed)
+        yield Persist((*writes, *self._polka_writes(header.height)))
         self.state = executed.state
         self.powers, self.next_powers = self.next_powers, self.state.next_validators.powers()
         self._decided_by = before.validators
@@ -415,6 +426,17 @@ class Chain:
         )
         yield BlockCommitted(committed.block, before, self.state, executed.slashes)
         yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
+
+    def _polka_writes(self, height: Height) -> tuple[Write, ...]:
+        """Keep the polkas of a height that we took part in, as long as evidence of it counts."""
+        polkas = self._driver.polkas(height)
+        if not polkas:
+            return ()
+        put = Put(Table.POLKAS, number_key(height), encode(polkas))
+        oldest = height - self._parameters.evidence_age_epochs
+        if oldest <= 0:
+            return (put,)
+        return (put, DeleteRange(Table.POLKAS, number_key(0), number_key(oldest)))
 
     def _halt(self, name: str, detail: str) -> Notify:
         self.halted = f"{name}: {detail}"

@@ -8,17 +8,26 @@ ban one another, by proposing out of turn to those who cannot tell yet.
 from functools import cached_property
 from typing import Final
 
+import msgspec
+
 from p2p.model.ledger import State
 from p2p.model.proposer import next_height
 from p2p.model.rejection import Reason
 from p2p.model.vote import Proposal, ProposedBlock
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Height, Round
+from p2p.primitives.units import Height, Millis, Round
 from p2p.protocol.consensus.proposer import Proposers, WeightedProposers
 
 EARLY_ROUNDS_MAX: Final = 4
 """Rounds of a height that is not open whose proposals are kept, one each: 4 MiB for both heights.
 A later node fills its gaps by asking."""
+
+
+class EarlyProposal(msgspec.Struct, frozen=True):
+    """A proposal, and when it came: its height opens later, which makes it no less timely."""
+
+    proposed: Verified[ProposedBlock]
+    received_ms: Millis
 
 
 class EarlyProposals:
@@ -28,7 +37,7 @@ class EarlyProposals:
         self._state = state
         self._proposers = proposers
         """Of the height after the state."""
-        self._kept: dict[tuple[Height, Round], Verified[ProposedBlock]] = {}
+        self._kept: dict[tuple[Height, Round], EarlyProposal] = {}
 
     @cached_property
     def _proposers_after(self) -> Proposers:
@@ -52,13 +61,13 @@ class EarlyProposals:
         known = (proposal.height, proposal.round) in self._kept
         return Reason.TOO_MANY if known else None
 
-    def keep(self, proposed: Verified[ProposedBlock]) -> None:
+    def keep(self, early: EarlyProposal) -> None:
         """Keep a proposal that passes the screen; another is forgotten."""
-        proposal = proposed.value.proposal
+        proposal = early.proposed.value.proposal
         if self.screen(proposal) is None:
-            self._kept[proposal.height, proposal.round] = proposed
+            self._kept[proposal.height, proposal.round] = early
 
-    def take(self) -> list[Verified[ProposedBlock]]:
+    def take(self) -> list[EarlyProposal]:
         """Those of the height after the state, which opens: by arrival."""
         due = [slot for slot in self._kept if slot[0] == self._state.height + 1]
         return [self._kept.pop(slot) for slot in due]
@@ -66,6 +75,6 @@ class EarlyProposals:
     def after(self, state: State, proposers: Proposers) -> "EarlyProposals":
         """What is left when a block was committed."""
         left = EarlyProposals(state, proposers)
-        for proposed in self._kept.values():
-            left.keep(proposed)
+        for early in self._kept.values():
+            left.keep(early)
         return left

@@ -6,8 +6,8 @@
     timer STEP | quorum KIND ROUND VALUE WHO... | crash | crash without journal
 
 `-` is nil or nothing. A prevote that states a valid round says VALUE@ROUND. A value that begins
-with `bad` is invalid. After the orders of each input stands the state, if it changed:
-`= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
+with `bad` is invalid, one with `late` untimely. After the orders of each input stands the state, if it
+changed: `= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
 
 `python -m tests.protocol.consensus.transcript FILE...` writes the files anew from their inputs, for
 review against the paper.
@@ -86,8 +86,12 @@ def _input(shell: Shell, told: list[str]) -> ConsensusInput:
             return ValueBuilt(HEIGHT, shell.round, _digest(value), b"block of " + value.encode())
         case ["proposal", who, round_, value, valid_round]:
             proposal = words.proposal(who, int(round_), value, int(valid_round), height=HEIGHT)
-            valid = not value.startswith("bad")
-            return ProposalReceived(Verified(proposal), valid, b"block of " + value.encode())
+            return ProposalReceived(
+                Verified(proposal),
+                valid=not value.startswith("bad"),
+                timely=not value.startswith("late"),
+                block=b"block of " + value.encode(),
+            )
         case ["vote", kind, who, round_, value]:
             return VoteReceived(Verified(_vote(kind, who, round_, value)))
         case ["quorum", kind, round_, value, *names]:

@@ -188,6 +188,34 @@ def test_a_fresh_proposal_must_be_timely(shift_ms: int, votes_for_it: bool) -> N
     assert cast.header_digest == expected
 
 
+def test_a_proposal_that_waits_for_its_height_is_as_timely_as_when_it_came() -> None:
+    first = Bench(VALIDATORS[0])
+    bench = Bench(next(key for key in VALIDATORS if key is not first.proposer())).start()
+    bench.connect(*[key for key in VALIDATORS if key is not bench.key])
+    bench.graft()
+    proposed = propose(bench.proposer(), bench.build(bench.proposer()).block)
+    bench.hear(PEER.peer, Topic.VOTES, proposed)
+    bench.now_ms = Millis(bench.now_ms + 60_000)
+    (cast,) = votes_of(bench.open_height())
+    assert cast.header_digest == proposed.proposal.header_digest
+
+
+def test_an_untimely_block_is_locked_and_decided_where_the_others_found_it_timely() -> None:
+    """Timeliness decides our prevote alone: L36 and L49 ask for a valid block."""
+    bench = following()
+    block = bench.build(bench.proposer()).block
+    bench.now_ms = Millis(bench.now_ms + 60_000)
+    (cast,) = votes_of(bench.hear(PEER.peer, Topic.VOTES, propose(bench.proposer(), block)))
+    assert cast.header_digest is None
+    for key in others(bench):
+        bench.hear(key.peer, Topic.VOTES, vote(key, block.header.digest()))
+    assert bench.replica.chain.driver.state is not None
+    assert bench.replica.chain.driver.state.valid_value == block.header.digest()
+    for key in others(bench):
+        bench.hear(key.peer, Topic.VOTES, vote(key, block.header.digest(), kind=VoteKind.PRECOMMIT))
+    assert bench.state.header_digest == block.header.digest()
+
+
 def test_a_proposal_that_does_not_execute_gets_a_vote_for_nil() -> None:
     bench = following()
     block = bench.build(bench.proposer()).block

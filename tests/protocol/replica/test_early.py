@@ -13,7 +13,7 @@ from p2p.primitives.signing import Ed25519Signer, Verified
 from p2p.primitives.units import NO_ROUND, AccountId, Amount, Height, Millis, Round
 from p2p.protocol.consensus.proposer import WeightedProposers
 from p2p.protocol.ledger import build_block, genesis_state
-from p2p.protocol.replica.early import EARLY_ROUNDS_MAX, EarlyProposals
+from p2p.protocol.replica.early import EARLY_ROUNDS_MAX, EarlyProposal, EarlyProposals
 
 KEYS = {key.account: key for key in (Key(digest(b"early", b"%d" % n)) for n in range(4))}
 GENESIS = Genesis(
@@ -86,17 +86,17 @@ def test_what_is_far_is_not_blamed_and_costs_no_count_of_turns() -> None:
 def test_one_proposal_a_round_is_kept_and_a_second_is_nobodys_fault() -> None:
     early = EarlyProposals(STATE, FIRST)
     first, second = proposed(1, 0), proposed(1, 0, time_ms=2)
-    early.keep(first)
-    early.keep(second)
+    early.keep(EarlyProposal(first, Millis(7)))
+    early.keep(EarlyProposal(second, Millis(8)))
     assert screen(early, second) is Reason.TOO_MANY
-    assert early.take() == [first]
+    assert early.take() == [EarlyProposal(first, Millis(7))]
     assert early.take() == []
 
 
 def test_a_commit_keeps_the_next_heights_and_lets_the_old_ones_go() -> None:
     early = EarlyProposals(STATE, FIRST)
     for one in (old := proposed(1, 1), kept := proposed(2, 0)):
-        early.keep(one)
+        early.keep(EarlyProposal(one, Millis(7)))
     executed = build_block(
         STATE,
         rules_of(GENESIS),
@@ -108,4 +108,4 @@ def test_a_commit_keeps_the_next_heights_and_lets_the_old_ones_go() -> None:
     state = executed.state
     after = early.after(state, WeightedProposers(state.priorities, state.validators))
     assert screen(after, old) is Reason.WRONG_HEIGHT
-    assert after.take() == [kept]
+    assert after.take() == [EarlyProposal(kept, Millis(7))]
