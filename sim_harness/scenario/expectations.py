@@ -22,6 +22,12 @@ def safety_of(expect: Expect) -> list[tuple[str, str, Checker]]:
     asked = [
         (expect.agreement, "agreement", "one block a height", checkers.agreement),
         (expect.agreement, "no equivocation", "one word a slot", checkers.no_equivocation),
+        (
+            expect.agreement,
+            "no false punishment",
+            "no honest node slashed",
+            checkers.nobody_punished_falsely,
+        ),
         (expect.validity, "validity", "every chain executes from genesis", checkers.validity),
         (expect.supply, "supply", "genesis less what was burned", checkers.supply_conserved),
         (expect.no_bans, "no bans", "no honest node punished", checkers.nobody_banned),

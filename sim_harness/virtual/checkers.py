@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from p2p.model.block import CommittedBlock, check_certificate
+from p2p.model.evidence import offence_id, offender
 from p2p.model.ledger import STATE_BYTES_MAX, State, rules_of
 from p2p.model.parameters import COMMITTED_BYTES_MAX, Genesis
 from p2p.model.persistence import STATE_KEY, Table, number_key
@@ -158,6 +159,20 @@ def no_equivocation(world: "World") -> Iterator[str]:
     yield from world.book.conflicts
 
 
+def nobody_punished_falsely(world: "World") -> Iterator[str]:
+    """No block on any disk names an honest node as a liar."""
+    honest = {node.key.account: node.index for node in world.honest}
+    named: dict[tuple[int, Digest], None] = {}
+    for node in world.honest:
+        for committed in stored_chain(node):
+            for evidence in committed.block.evidence:
+                index = honest.get(offender(evidence.offence))
+                if index is not None:
+                    named[index, offence_id(evidence.offence)] = None
+    for index, offence in named:
+        yield f"node {index} was punished for {offence.hex()[:8]}"
+
+
 def receipts_settled(world: "World") -> Iterator[str]:
     """No provider keeps a signed receipt that the ledger should have settled long ago.
 
@@ -193,5 +208,11 @@ def _height(state: State) -> int:
     return state.height
 
 
-SAFETY: Final[tuple[Checker, ...]] = (agreement, validity, supply_conserved, no_equivocation)
+SAFETY: Final[tuple[Checker, ...]] = (
+    agreement,
+    validity,
+    supply_conserved,
+    no_equivocation,
+    nobody_punished_falsely,
+)
 """What holds at every moment, faults or none."""

@@ -4,7 +4,7 @@ Two quorums share more than a third of the power, and a correct validator signs 
 1 allows. So where two certificates of one height cannot both follow from it, who signed both lied:
 
     double    two polkas of one round for different values: a validator prevotes once a round (L22,
-              L28, L57)
+              L28, L57); or two commits of one round: it precommits once, too (L40, L45, L63)
     amnesia   a commit of (r, v), and a polka of a later round for another value whose prevotes
               name a valid round before r: who precommitted v was locked on (r, v) (L38), and only a
               polka of r or later would have released the lock (L29)
@@ -49,6 +49,17 @@ def double_prevoters(
     polkas = first.kind is second.kind is VoteKind.PREVOTE
     same_slot = (first.height, first.round) == (second.height, second.round)
     if not (polkas and same_slot) or first.value == second.value:
+        return ()
+    return _in_both(first, second, validators)
+
+
+def double_precommitters(
+    first: Claim, second: Claim, validators: ValidatorSet
+) -> tuple[AccountId, ...]:
+    """Who precommitted both values of two commits of one round; in set order."""
+    commits = first.kind is second.kind is VoteKind.PRECOMMIT
+    same_slot = (first.height, first.round) == (second.height, second.round)
+    if not (commits and same_slot) or first.value == second.value:
         return ()
     return _in_both(first, second, validators)
 

@@ -40,11 +40,13 @@ class Bookkeeper:
         """
         header = committed.block.header
         key = number_key(header.height)
-        blocks = (
+        blocks: tuple[Write, ...] = (
             Put(Table.BLOCKS, key, encode(committed)),
             Put(Table.REWARDS, key, encode(executed.rows)),
             Put(Table.STATE, STATE_KEY, encode(executed.state)),
         )
+        if executed.slashes:
+            blocks = (*blocks, Put(Table.SLASHES, key, encode(executed.slashes)))
         if header.height > 1 and header.validators_root == header.next_validators_root:
             return blocks
         signed = SignedHeader(header, committed.certificate)

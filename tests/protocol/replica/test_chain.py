@@ -136,6 +136,9 @@ def test_a_decided_block_is_durable_before_anybody_hears_of_it() -> None:
         (Table.BLOCKS, number_key(1)),
         (Table.REWARDS, number_key(1)),
         (Table.STATE, STATE_KEY),
+        (Table.HEADERS, number_key(1)),
+        (Table.VALIDATORS, bench.state.validators.root()),
+        (Table.POLKAS, number_key(1)),
     ]
     assert bench.timers["chain/height"] == bench.now_ms + 1_000
     assert bench.replica.chain.last_certificate is not None

@@ -2,12 +2,12 @@
 
 import pytest
 
-from p2p.protocol.interface import RoundStarted
+from p2p.protocol.interface import RoundStarted, StakeSlashed
 from sim_harness.adversaries.equivocator import Equivocator
-from sim_harness.virtual.checkers import agreement
+from sim_harness.virtual.checkers import agreement, stored_state
 from sim_harness.virtual.conditions import height_max, height_min
 from sim_harness.virtual.spans import seconds
-from sim_harness.virtual.world import SafetyViolated
+from sim_harness.virtual.world import BOND, SafetyViolated
 from tests.sim_harness.adversaries.stage import Stage
 
 OUT_OF_TURN: dict[str, object] = {"what": ["proposals"]}
@@ -22,6 +22,25 @@ def test_every_honest_validator_finds_those_who_say_two_things(kind: str) -> Non
     assert stage.accused() == liars
     assert {lie[:8] for lie in stage.world.book.lies} == {liar.hex()[:8] for liar in liars}
     assert not stage.world.book.conflicts
+
+
+@pytest.mark.parametrize("kind", ["equivocator", "twin"])
+def test_who_says_two_things_is_slashed_and_jailed_and_nobody_else(kind: str) -> None:
+    stage = Stage(kind, 2)
+    stage.run(seconds(12))
+    stage.check()
+    liars = {liar.account for liar in stage.liars}
+    for node in stage.honest:
+        state = stored_state(node)
+        assert state is not None
+        jailed = {key for key, account in state.accounts.items() if account.jailed_until}
+        slashed = {key for key, account in state.accounts.items() if 0 < account.bonded < BOND}
+        assert jailed == slashed == liars
+        assert not liars & set(state.validators.powers())
+        assert state.supply < sum(one.balance + one.bonded for one in stage.world.genesis.accounts)
+    rows = {event.row for _, event in stage.honest[0].events if isinstance(event, StakeSlashed)}
+    assert {row.offender for row in rows} == liars
+    assert all(row.rewarded * 20 <= row.slashed == row.rewarded + row.burned for row in rows)
 
 
 @pytest.mark.parametrize("seed", [4, 7])
