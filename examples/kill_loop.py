@@ -1,17 +1,18 @@
-"""Kill a validator again and again, and see that it never goes back on its word.
+"""Kill validators again and again, and see that none ever goes back on its word.
 
-    python examples/kill_loop.py --kills 20 --seed 7
+    python examples/kill_loop.py --kills 20 --all-at-once 5 --seed 7
 
 Four validators and two more nodes on this machine; a consumer stores small files all the time, so
-that votes, receipts and blocks are under way whenever SIGKILL strikes. After each kill the node's
-disk is read as the crash left it, and the node restarted on it. What must hold:
+that votes, receipts and blocks are under way whenever SIGKILL strikes: one validator, drawn each
+time, or with `--all-at-once` all four in one instant. After each kill the disks are read as
+the crash left them, and the nodes restarted on them. What must hold:
 
 - no validator ever signs two different votes or proposals for one (height, round, kind), by all
   that its neighbours saw and by its own journal;
 - every block that was called final is there after the restart, the same on every node;
 - at the end everybody is at one height with one state, and every signed receipt is paid.
 
-Exit code 0 when all of it held, 1 when not. With `--amnesia` the victim loses its journal and its
+Exit code 0 when all of it held, 1 when not. With `--amnesia` one victim loses its journal and its
 sign state with every crash: then it does contradict itself, and the audit has to see it.
 """
 
@@ -53,11 +54,15 @@ ALARMING: Final = ("EquivocationFound", "InvariantViolated")
 class KillLoop:
     """One run of the loop over a network."""
 
-    def __init__(self, *, kills: int, seed: int, amnesia: bool, console: Console) -> None:
+    def __init__(
+        self, *, kills: int, all_at_once: int, seed: int, amnesia: bool, console: Console
+    ) -> None:
         self.kills = kills
         self.amnesia = amnesia
         self.random = random.Random(seed)
         self.victim = self.random.randrange(VALIDATORS)
+        self.total = {*self.random.sample(range(1, kills + 1), min(all_at_once, kills))}
+        """Numbers of the kills that take every validator."""
         self.console = console
         self.audit = CrashAudit()
         self.stored = 0
@@ -70,7 +75,7 @@ class KillLoop:
     async def run(self, cluster: LiveCluster, scratch: Path) -> None:
         await cluster.start_all()
         await cluster.wait(is_brought_up, deadline_s=60, what="the network to come up")
-        self.console.print(f"{NODES} nodes are up; node {self.victim}, a validator, is the victim")
+        self.console.print(f"{NODES} nodes are up; the first {VALIDATORS} are validators")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._store_files, cluster, scratch)
             for number in range(1, self.kills + 1):
@@ -90,19 +95,28 @@ class KillLoop:
 
     async def _kill_once(self, cluster: LiveCluster, number: int) -> None:
         await trio.sleep(self.random.uniform(0, MOMENT_S_MAX))
-        await cluster.kill(self.victim)
+        if not self.amnesia:
+            self.victim = self.random.randrange(VALIDATORS)
+        victims = [*range(VALIDATORS)] if number in self.total else [self.victim]
+        async with trio.open_nursery() as nursery:
+            for victim in victims:
+                nursery.start_soon(cluster.kill, victim)
         self._hear(cluster)
-        height = max(cluster.nodes[self.victim].commits, default=0)
-        self._check_disk(cluster, self.victim, blocks_from=max(1, height - 20))
+        height = max(cluster.nodes[victims[0]].commits, default=0)
+        for victim in victims:
+            self._check_disk(cluster, victim, blocks_from=max(1, height - 20))
         if self.amnesia:
             forget_promises(cluster.nodes[self.victim].home)
         await trio.sleep(self.random.uniform(0, DOWN_S_MAX))
         began_s = time.monotonic()
-        await cluster.start(self.victim)
+        async with trio.open_nursery() as nursery:
+            for victim in victims:
+                nursery.start_soon(cluster.start, victim)
         self.restart_s.append(time.monotonic() - began_s)
+        whom = "all four" if number in self.total else f"node {self.victim}"
         self.console.print(
-            f"kill {number:3} at height {height:3}: {len(self.audit.statements)} statements,"
-            f" {self.stored} files stored, {len(self.audit.violations)} violations",
+            f"kill {number:3} of {whom} at height {height:3}: {len(self.audit.statements)}"
+            f" statements, {self.stored} files stored, {len(self.audit.violations)} violations",
             highlight=False,
         )
 
@@ -187,11 +201,18 @@ def show_verdict(loop: KillLoop, why: str, console: Console) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--all-at-once", type=int, default=0, metavar="N", help="so many of all")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--amnesia", action="store_true", help="break the victim on purpose")
     chosen = parser.parse_args(arguments)
     console = Console()
-    loop = KillLoop(kills=chosen.kills, seed=chosen.seed, amnesia=chosen.amnesia, console=console)
+    loop = KillLoop(
+        kills=chosen.kills,
+        all_at_once=chosen.all_at_once,
+        seed=chosen.seed,
+        amnesia=chosen.amnesia,
+        console=console,
+    )
     plan = LocalPlan(
         nodes=NODES,
         validators=VALIDATORS,
