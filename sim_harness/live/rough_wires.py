@@ -213,11 +213,17 @@ class NodeWay:
 class RoughWires:
     """TCP as `Links` have it; `open_rough_wires` makes them."""
 
-    def __init__(self, nursery: trio.Nursery, links: Links, numbers: dict[PeerId, int]) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        links: Links,
+        numbers: dict[PeerId, int],
+        inner: Wires | None = None,
+    ) -> None:
         self._nursery = nursery
         self._links = links
         self._numbers = numbers
-        self._inner: Wires = TcpWires()
+        self._inner = inner or TcpWires()
         self._streams: dict[int, DelayedStream] = {}
         self._next = 0
 
