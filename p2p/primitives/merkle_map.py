@@ -82,6 +82,13 @@ class MerkleMap:
         changed._node, changed.size = node, size
         return changed
 
+    def part_digest(self, key: bytes, depth: int) -> Digest:
+        """Digest of the entries that share the first `depth` bits of a key which is one of them."""
+        node = self._node
+        while isinstance(node, _Fork) and node.bit < depth:
+            node = node.ones if _bit(key, node.bit) else node.zeros
+        return EMPTY_ROOT if node is None else _digest(node)
+
     def path(self, key: bytes) -> MapPath:
         """From an entry to the digest. Raises KeyError."""
         siblings: list[Digest] = []

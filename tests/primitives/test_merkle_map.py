@@ -92,6 +92,9 @@ def test_parts_by_prefix_join_to_the_whole(entries: dict[bytes, int], entries_ma
     assert all(len(keys) <= entries_max for _, keys in parts)
     digests = [(depth, MerkleMap({key: held[key] for key in keys}).digest) for depth, keys in parts]
     assert parts_digest(digests) == MerkleMap(held).digest
+    whole = MerkleMap(held)
+    for (depth, keys), (_, name) in zip(parts, digests, strict=True):
+        assert not keys or whole.part_digest(keys[0], depth) == name
 
 
 @pytest.mark.parametrize("depths", [(), (1,), (1, 1, 1), (2, 1), (0, 0), (1, 2), (-1,), (257,)])
