@@ -49,7 +49,7 @@ from p2p.protocol.membership.interface import MembershipParameters
 from p2p.protocol.replica import NodeParameters, Replica
 from p2p.storage.blobs import BlobFiles
 from p2p.storage.port import Store
-from p2p.storage.saved import read_saved
+from p2p.storage.rescue import restore
 from p2p.storage.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ class Node:
         self.verifier = Verifier(self.chain_id, Ed25519Scheme())
         self.transport: Transport = open_transport(key, config.network.listen, wires=around.wires)
         self._clock = around.clock or SteadyClock()
-        self._saved = read_saved(self.store)
+        self._saved, mended = restore(self.store, self.genesis)
+        for one in mended:
+            log.warning("%s: %s", home.database_path, one)
         make: ReplicaMaker = around.replica or Replica
         self.replica = make(
             genesis=self.genesis,

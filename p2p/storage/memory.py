@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from p2p.model.persistence import Delete, DeleteRange, Put, Table, Write
-from p2p.storage.port import StoreError
+from p2p.storage.port import RowDamaged, StoreError
 
 
 class MemoryStore:
@@ -18,11 +18,23 @@ class MemoryStore:
     def __init__(self) -> None:
         self._values: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
         self._keys: dict[Table, list[bytes]] = {table: [] for table in Table}
+        self._damaged: dict[tuple[Table, bytes], None] = {}
         self._closed = False
+
+    def damage(self, table: Table, key: bytes) -> None:
+        """From now on a read finds this row damaged, until it is written anew or deleted."""
+        if key in self._values[table]:
+            self._damaged[table, key] = None
+
+    def sizes(self, table: Table) -> list[tuple[bytes, int]]:
+        """Keys in order and the bytes of their values, damaged or not."""
+        return [(key, len(self._values[table][key])) for key in self._keys[table]]
 
     def commit(self, writes: Sequence[Write]) -> None:
         self._check_open()
         for write in writes:
+            if self._damaged:
+                self._mend(write)
             match write:
                 case Put():
                     self._put(write)
@@ -35,6 +47,8 @@ class MemoryStore:
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         self._check_open()
+        if (table, key) in self._damaged:
+            raise RowDamaged("memory", table, key)
         return self._values[table].get(key)
 
     def scan(
@@ -52,10 +66,28 @@ class MemoryStore:
         found = keys[low : max(low, high)]
         if reverse:
             found.reverse()
+        if self._damaged:
+            return self._checked(table, found[:limit])
         return iter([(key, values[key]) for key in found[:limit]])
+
+    def _checked(self, table: Table, keys: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        for key in keys:
+            if (table, key) in self._damaged:
+                raise RowDamaged("memory", table, key)
+            yield key, self._values[table][key]
 
     def close(self) -> None:
         self._closed = True
+
+    def _mend(self, write: Write) -> None:
+        """What is written anew or deleted is damaged no longer."""
+        match write:
+            case Put() | Delete():
+                self._damaged.pop((write.table, write.key), None)
+            case DeleteRange(table=table, start=start, end=end):
+                for place in [one for one in self._damaged if one[0] is table]:
+                    if start <= place[1] < end:
+                        del self._damaged[place]
 
     def _put(self, write: Put) -> None:
         values = self._values[write.table]

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from p2p.model.persistence import Table, Write
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of what stands in the tables; a store of a later version is refused."""
 
 SCHEMA_KEY: Final = b"schema"
@@ -31,6 +31,15 @@ class StoreCorrupt(StoreError):
     """The file is not, or no longer, a store."""
 
 
+class RowDamaged(StoreCorrupt):
+    """A value is not what was written: its checksum says so. The other rows can be read."""
+
+    def __init__(self, where: str, table: Table, key: bytes) -> None:
+        super().__init__(f"{where}: the row {key.hex()} of {table.value!r} is damaged")
+        self.table = table
+        self.key = key
+
+
 class StoreLocked(StoreError):
     """Another process has the store open."""
 
@@ -47,7 +56,7 @@ class Store(Protocol):
         """
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """The value of a key, or None. Raises StoreError."""
+        """The value of a key, or None. Raises StoreError, RowDamaged."""
 
     def scan(
         self,
@@ -59,7 +68,8 @@ class Store(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < end in key order, downwards if `reverse`, at most `limit`.
 
-        What is committed while a scan goes on may or may not show in it. Raises StoreError.
+        What is committed while a scan goes on may or may not show in it. Raises StoreError, and
+        RowDamaged where a damaged row would come.
         """
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ How it works
   transaction would keep the log from being folded back into the file.
 - A lock file beside the database keeps a second process out for as long as the first lives, also
   when that one is killed: the system lets go of `flock` with the process.
+- SQLite notices a page that makes no sense, not a bit that flipped within a value. So each value
+  stands behind a CRC-32 of its key and itself, which every read checks.
 
 Source: sqlite.org/wal.html, sqlite.org/pragma.html (synchronous). docs/decisions/ has the choice.
 """
@@ -18,6 +20,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, assert_never
@@ -27,6 +30,7 @@ from p2p.primitives.units import KIB
 from p2p.storage.port import (
     SCHEMA_KEY,
     SCHEMA_VERSION,
+    RowDamaged,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -41,6 +45,7 @@ BUSY_TIMEOUT_S: Final = 5.0
 
 _PAGE_BYTES: Final = 4 * KIB
 _APPLICATION_ID: Final = 0x4769674D  # "GigM", which `file` shows
+_SEAL_BYTES: Final = 4
 _CORRUPT_CODES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _GET: Final = {t: f"SELECT value FROM {t.value} WHERE key = ?" for t in Table}
@@ -88,7 +93,7 @@ class SqliteStore:
                 for write in writes:
                     match write:
                         case Put():
-                            execute(_PUT[write.table], (write.key, write.value))
+                            execute(_PUT[write.table], (write.key, _sealed(write.key, write.value)))
                         case Delete():
                             execute(_DELETE[write.table], (write.key,))
                         case DeleteRange():
@@ -105,7 +110,7 @@ class SqliteStore:
         with self._read_lock, _translated(self._path):
             self._check_open()
             row: tuple[bytes] | None = self._reader.execute(_GET[table], (key,)).fetchone()
-        return row[0] if row else None
+        return self._unsealed(table, key, row[0]) if row else None
 
     def scan(
         self,
@@ -124,7 +129,8 @@ class SqliteStore:
                 page: list[tuple[bytes, bytes]] = self._reader.execute(
                     query, (*arguments, wanted)
                 ).fetchall()
-            yield from page
+            for key, sealed in page:
+                yield key, self._unsealed(table, key, sealed)
             if len(page) < wanted:
                 return
             left = None if left is None else left - len(page)
@@ -143,9 +149,24 @@ class SqliteStore:
                 self._writer.close()  # the last one folds the log into the file
             os.close(self._lock_descriptor)
 
+    def _unsealed(self, table: Table, key: bytes, sealed: bytes) -> bytes:
+        value = sealed[_SEAL_BYTES:]
+        if sealed[:_SEAL_BYTES] != _seal(key, value):
+            raise RowDamaged(str(self._path), table, key)
+        return value
+
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self._path} is closed")
+
+
+def _seal(key: bytes, value: bytes) -> bytes:
+    return zlib.crc32(value, zlib.crc32(key)).to_bytes(_SEAL_BYTES)
+
+
+def _sealed(key: bytes, value: bytes) -> bytes:
+    """A value as it lies on the disk."""
+    return _seal(key, value) + value
 
 
 def _page_query(
@@ -208,7 +229,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     if is_new:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(_PUT[Table.META], (SCHEMA_KEY, str(SCHEMA_VERSION).encode()))
+        connection.execute(
+            _PUT[Table.META], (SCHEMA_KEY, _sealed(SCHEMA_KEY, str(SCHEMA_VERSION).encode()))
+        )
     connection.execute("COMMIT")
     if is_new:
         _sync_directory(path.parent)
@@ -217,11 +240,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     row = connection.execute(_GET[Table.META], (SCHEMA_KEY,)).fetchone()
-    version = row[0].decode(errors="replace") if row else "none"
+    # Version 1 had no checksums: its number stands alone.
+    text = b"" if row is None else row[0]
+    version = text.removeprefix(_seal(SCHEMA_KEY, text[_SEAL_BYTES:])).decode(errors="replace")
     if version != str(SCHEMA_VERSION):
         raise StoreError(
-            f"{path} has schema version {version}, and this program knows {SCHEMA_VERSION}:"
-            " run the program that wrote it"
+            f"{path} has schema version {version or 'none'}, and this program knows"
+            f" {SCHEMA_VERSION}: run the program that wrote it"
         )
 
 

@@ -8,7 +8,7 @@ from typing import assert_never
 import msgspec
 
 from p2p.model.proposer import advance
-from p2p.primitives.units import Millis
+from p2p.primitives.units import BASIS_POINTS, Millis
 from sim_harness.adversaries.adversary import Adversary
 from sim_harness.adversaries.table import corrupt, recruit
 from sim_harness.scenario import schema
@@ -21,6 +21,7 @@ from sim_harness.scenario.selectors import Population, select
 from sim_harness.virtual.adding import Adding, AddingPlan
 from sim_harness.virtual.heap import MICROS_PER_MS
 from sim_harness.virtual.links import Latency
+from sim_harness.virtual.machine import own_cores
 from sim_harness.virtual.regions import latencies_of
 from sim_harness.virtual.spans import minutes
 from sim_harness.virtual.workload import Trade, Transfers
@@ -44,6 +45,8 @@ def build_world(scenario: Scenario, seed: int, *, real_signatures: bool = False)
         node_parameters=node_parameters_of(scenario.parameters),
     )
     world.links.bytes_per_second = max(1, network.bandwidth // BITS)
+    if scenario.cpu is not None:
+        own_cores(world, scenario.cpu / BASIS_POINTS)
     return world
 
 

@@ -19,6 +19,7 @@ from sim_harness.scenario.schema import Fault
 from sim_harness.scenario.selectors import Population, select, select_groups
 from sim_harness.virtual.cuts import Cut
 from sim_harness.virtual.heap import MICROS_PER_MS
+from sim_harness.virtual.machine import SharingNode
 from sim_harness.virtual.node import VirtualNode
 from sim_harness.virtual.spans import millis
 from sim_harness.virtual.weather import Rule
@@ -174,6 +175,11 @@ class FaultRunner:
                 return self._slow(nodes, add * MICROS_PER_MS), f"{span_text(add)} a write, {who}"
             case schema.DiskFull():
                 return self._fill(nodes, record), f"no space on the disks of {who}"
+            case schema.CorruptPage(table=table):
+                damaged = self._corrupt(nodes, table)
+                return self._up_again(nodes), f"a page is damaged: {damaged}"
+            case schema.SlowCpu(speed=speed):
+                return self._slow_cpu(nodes, speed), f"{who} at {share_text(speed)} of a core"
             case schema.ClockSkew(offset=offset, drift=drift):
                 what = f"clocks of {who} off by {span_text(offset)}"
                 run = f", running at {drift_text(drift)}" if drift else ""
@@ -205,7 +211,9 @@ class FaultRunner:
     def _kill(self, nodes: list[VirtualNode]) -> Undo:
         for node in nodes:
             self.take_down(node)
+        return self._up_again(nodes)
 
+    def _up_again(self, nodes: list[VirtualNode]) -> Undo:
         def undo() -> None:
             for node in nodes:
                 self.let_up(node)
@@ -277,6 +285,25 @@ class FaultRunner:
         def undo() -> None:
             for node in nodes:
                 node.disk.slow_us -= slow_us
+
+        return undo
+
+    def _corrupt(self, nodes: list[VirtualNode], table: str) -> str:
+        """Damage a page of each while nothing runs there; whoever starts has to notice."""
+        found = []
+        for node in nodes:
+            self.take_down(node)
+            found.append(f"{node.disk.corrupt_page(table)} of n{node.index}")
+        return ", ".join(found) or "nobody's"
+
+    def _slow_cpu(self, nodes: list[VirtualNode], speed: int) -> Undo:
+        cores = [node.machine for node in nodes if isinstance(node, SharingNode)]
+        for core in cores:
+            core.slow_down(speed / BASIS_POINTS)
+
+        def undo() -> None:
+            for core in cores:
+                core.speed_up(speed / BASIS_POINTS)
 
         return undo
 

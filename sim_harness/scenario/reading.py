@@ -22,6 +22,7 @@ from sim_harness.scenario.selectors import Population, check_selector
 from sim_harness.scenario.statements import parse_comparison
 from sim_harness.virtual.adding import REPLICAS_MAX
 from sim_harness.virtual.cuts import Direction
+from sim_harness.virtual.disk import PAGES
 from sim_harness.virtual.regions import REGIONS
 from sim_harness.virtual.spans import seconds
 
@@ -30,7 +31,7 @@ RATE_MAX: Final = 10**12
 BLOB_BYTES_MAX: Final = 64 * MIB
 """Of a file that consumers add: a virtual one costs an event a chunk."""
 SEED_MAX: Final = 2**63 - 1
-MOMENTARY: Final = ("restart", "torn_write")
+MOMENTARY: Final = ("restart", "torn_write", "corrupt_page")
 """Faults that are over by themselves, a moment later unless `for` says otherwise."""
 MOMENT: Final = seconds(1)
 CALM_AFTER: Final = seconds(10)
@@ -111,7 +112,10 @@ def _network(section: Section, directory: Path) -> Network:
         distance=_distance(section, directory),
         jitter=section.span("jitter", Network().jitter),
         bandwidth=section.parsed("bandwidth", parse_rate, Network().bandwidth),
+        cpu=section.parsed("cpu", parse_share, None),
     )
+    if network.cpu == 0:
+        raise section.error("a core has some speed", "cpu")
     if network.bandwidth < 8:
         raise section.error("bandwidth must be at least 8 bit/s", "bandwidth")
     section.finish()
@@ -251,6 +255,14 @@ def _words(kind: str, section: Section, directory: Path) -> dict[str, object]:
             words["rate"] = section.attempt(lambda: parse_rate(section.text("rate")), "rate")
             if int(str(words["rate"])) < 1_000:
                 raise section.error("rate must be at least 1 kbit/s", "rate")
+        case "slow_cpu":
+            words["speed"] = section.attempt(lambda: parse_share(section.text("speed")), "speed")
+            if not words["speed"]:
+                raise section.error("a core without speed is a pause", "speed")
+        case "corrupt_page":
+            words["table"] = section.text("table", "")
+            if words["table"] not in ("", *PAGES):
+                raise section.error(f"table: one of {', '.join(PAGES)}", "table")
         case "clock_skew":
             words["offset"] = section.parsed("offset", parse_span, Millis(0))
             words["drift"] = section.parsed("drift", parse_drift, 0)

@@ -69,6 +69,7 @@ class Recorder:
             ads=min((len(one.registry.ads()) for one in replicas), default=0),
             crashes=sum(node.crashes for node in world.nodes),
             stops=sum(len(node.stops) for node in world.nodes),
+            mended=sum(len(node.mended) for node in world.nodes),
             caught_up=int(min(heights) == max(heights)),
             lag=max(heights) - min(heights),
             idle=(self.now_ms - self._rose_ms) // 1_000,

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from p2p.model.blob import WINDOW_BYTES
-from p2p.primitives.units import KIB, MIB, Millis
+from p2p.primitives.units import BASIS_POINTS, KIB, MIB, Millis
 from sim_harness.virtual.cuts import Direction
 from sim_harness.virtual.regions import REGIONS
 from sim_harness.virtual.spans import seconds
@@ -45,6 +45,8 @@ class Network(msgspec.Struct, frozen=True):
     jitter: Millis = Millis(2)
     bandwidth: int = 100_000_000
     """Bits a second of each node's uplink."""
+    cpu: int | None = None
+    """Basis points of a usual core that each node has to itself; None: steps take no time."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -175,6 +177,24 @@ class TornWrite(Fault, frozen=True):
     kind: ClassVar[str] = "torn_write"
 
 
+class CorruptPage(Fault, frozen=True):
+    """Processes end, and find a page of their disks damaged when they start again."""
+
+    kind: ClassVar[str] = "corrupt_page"
+
+    table: str = ""
+    """`blocks`, `state`, `journal`, ...; empty: any but the one that holds the sign state."""
+
+
+class SlowCpu(Fault, frozen=True):
+    """Processors are slow: every step takes what it costs, divided by the speed."""
+
+    kind: ClassVar[str] = "slow_cpu"
+
+    speed: int
+    """Basis points of a usual core."""
+
+
 class ClockSkew(Fault, frozen=True):
     """Clocks jump by an offset, and run fast or slow from then on; put right when it is over."""
 
@@ -214,6 +234,8 @@ FAULTS: Final[dict[str, type[Fault]]] = {
         SlowDisk,
         DiskFull,
         TornWrite,
+        CorruptPage,
+        SlowCpu,
         ClockSkew,
         Churn,
     )
@@ -284,3 +306,10 @@ class Scenario(msgspec.Struct, frozen=True):
     """The one it was found with, which runs take unless they are given another."""
     directory: str = ""
     """Where paths in the scenario begin; it makes no difference to what it says."""
+
+    @property
+    def cpu(self) -> int | None:
+        """What each node has of a core: a whole one as soon as some are slow."""
+        if self.network.cpu is None and any(isinstance(one, SlowCpu) for one in self.faults):
+            return BASIS_POINTS
+        return self.network.cpu

@@ -35,6 +35,8 @@ class Sample(msgspec.Struct, frozen=True):
     """Ends of processes so far."""
     stops: int = 0
     """Of these, how many ended by themselves."""
+    mended: int = 0
+    """Damaged rows that were found at starts and mended, so far."""
     caught_up: int = 0
     """1 when all of them are at one height."""
     lag: int = 0

@@ -11,7 +11,7 @@ from sim_harness.scenario.quantities import drift_text, share_text, span_text
 from sim_harness.scenario.schema import Comparison, Fault, Scenario, usual_load
 from sim_harness.virtual.cuts import Direction
 
-_SHARES = ("share", "ad_delivery")
+_SHARES = ("share", "ad_delivery", "speed", "cpu")
 _RATES = ("rate", "bandwidth")
 _SPANS = (
     "ad_latency_p95",
@@ -63,7 +63,7 @@ def _network(network: schema.Network) -> Table:
             table["rtt"] = path
         case schema.Regions(names=names):
             table["regions"] = "aws" if network.distance == schema.Regions() else list(names)
-    for name in ("jitter", "bandwidth"):
+    for name in ("jitter", "bandwidth", "cpu"):
         if getattr(network, name) != getattr(schema.Network(), name):
             table[name] = _value(name, getattr(network, name))
     return table

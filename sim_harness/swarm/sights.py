@@ -104,6 +104,9 @@ SIGHTS: Final[dict[str, Look]] = {
         one.breaks for one in result.dealings
     ),
     "a torn write happened": _torn,
+    "damage on a disk was found and mended": lambda run, result, watch: any(
+        node.mended for node in run.world.honest
+    ),
     "a full disk stopped a node": lambda run, result, watch: any(
         node.stops for node in result.nodes
     ),

@@ -105,6 +105,22 @@ def torn_write(draws: Random, network: Network, load: Load, duration: Millis, li
     return schema.TornWrite(**when(draws, duration), nodes=some(draws, network, load))
 
 
+def corrupt_page(
+    draws: Random, network: Network, load: Load, duration: Millis, liars: int
+) -> Fault:
+    """Damaged pages."""
+    return schema.CorruptPage(**when(draws, duration), nodes=some(draws, network, load))
+
+
+def slow_cpu(draws: Random, network: Network, load: Load, duration: Millis, liars: int) -> Fault:
+    """Slow processors."""
+    return schema.SlowCpu(
+        **when(draws, duration),
+        nodes=some(draws, network, load),
+        speed=draws.choice((300, 1_000, 3_000)),
+    )
+
+
 def clock_skew(draws: Random, network: Network, load: Load, duration: Millis, liars: int) -> Fault:
     """Wrong clocks."""
     offset = draws.choice((0, 200, 600, 2_000, 10_000)) * draws.choice((-1, 1))
@@ -143,6 +159,8 @@ WORDS: Final[tuple[Word, ...]] = (
     slow_disk,
     disk_full,
     torn_write,
+    corrupt_page,
+    slow_cpu,
     clock_skew,
     churn,
 )

@@ -8,12 +8,17 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from p2p.model.persistence import Write
+from p2p.model.persistence import Table, Write
 from p2p.storage.memory import MemoryStore
 from sim_harness.virtual.heap import EventHeap
 
 SYNC_US: Final = 2_000
 """An fsync of a good SSD; up to twice as long, by lot."""
+
+PAGE_BYTES: Final = 4_096
+
+PAGES: Final = {table.value: table for table in Table if table is not Table.META}
+"""Tables whose pages may be damaged, by name."""
 
 CrashPoint = Callable[[int, bool], bool]
 """Of a batch's number and whether it is durable: whether the process dies there."""
@@ -70,6 +75,24 @@ class Disk:
 
         sync_us = SYNC_US + self._draws.randint(0, SYNC_US) + self.slow_us
         self._heap.after(sync_us, "synced", synced)
+
+    def corrupt_page(self, table: str = "") -> str:
+        """Damage a page of neighbouring rows, drawn from a table or from all but META; says what.
+
+        META stays whole: who lost what it signed must not come back with its key.
+        """
+        tables = [one for one in Table if one.value == table] if table else list(PAGES.values())
+        rows = [(one, key, size) for one in tables for key, size in self.store.sizes(one)]
+        if not rows:
+            return "nothing"
+        place = self._draws.randrange(len(rows))
+        first, used, count = rows[place][0], 0, 0
+        for found, key, size in rows[place:]:
+            if found is not first or (count and used + size > PAGE_BYTES):
+                break
+            self.store.damage(found, key)
+            used, count = used + size, count + 1
+        return f"{count} rows of {first.value}"
 
     def crash(self, *, survives: bool | None = None) -> None:
         """The process dies: the batch under way is lost or was written, by lot unless said."""

@@ -8,6 +8,8 @@ effects follow when it is done. As in the live driver all writes of a batch are 
 """
 
 import heapq
+from collections.abc import Callable
+from math import prod
 from typing import Final
 
 import msgspec
@@ -25,6 +27,7 @@ from p2p.protocol.interface import (
 )
 from sim_harness.virtual.heap import What
 from sim_harness.virtual.node import VirtualNode
+from sim_harness.virtual.shared import SharedVerifier
 from sim_harness.virtual.world import World
 
 BATCH_MAX: Final = 64
@@ -68,8 +71,22 @@ class Machine:
         """Processor time used so far, at full speed."""
         self._costs = costs
         self._speed = speed
+        self._hindrances: list[float] = []
         self._free_us = [0] * cores
         """When each core is free again, as a heap."""
+
+    @property
+    def speed(self) -> float:
+        """Of a core now, against one that has nothing else to do."""
+        return self._speed * prod(self._hindrances)
+
+    def slow_down(self, share: float) -> None:
+        """From now on a core has this share of the speed that it had."""
+        self._hindrances.append(share)
+
+    def speed_up(self, share: float) -> None:
+        """One such hindrance less. Raises ValueError when there is none."""
+        self._hindrances.remove(share)
 
     def cost_us(
         self, inputs: list[ReplicaInput], effects: list[ReplicaEffect], *, verified: int
@@ -89,7 +106,7 @@ class Machine:
     def run(self, cost_us: int, now_us: int) -> int:
         """Take the next free core; when it is done."""
         start_us = max(now_us, self._free_us[0])
-        done_us = start_us + round(cost_us / self._speed)
+        done_us = start_us + round(cost_us / self.speed)
         heapq.heapreplace(self._free_us, done_us)
         self.busy_us += cost_us
         return done_us
@@ -191,13 +208,23 @@ def in_driver_order(effects: list[ReplicaEffect]) -> list[ReplicaEffect]:
 
 def share(world: World, machine: Machine) -> None:
     """Put all nodes of a world that has not begun on one machine."""
+    _settle(world, lambda: machine)
+
+
+def own_cores(world: World, speed: float = 1.0) -> None:
+    """Give each node of a world that has not begun a core of its own."""
+    _settle(world, lambda: Machine(1, speed=speed))
+
+
+def _settle(world: World, machine: Callable[[], Machine]) -> None:
     assert not any(node.lives for node in world.nodes), "it has begun"
     nodes: list[VirtualNode] = []
+    verifier = Verifier(world.genesis.chain_id, world.scheme)
+    if world.shares_work:
+        verifier = SharedVerifier(world.genesis.chain_id, world.scheme)
     for old in world.nodes:
-        node = SharingNode(
-            world, old.index, old.key, Verifier(world.genesis.chain_id, world.scheme)
-        )
-        node.machine = machine
+        node = SharingNode(world, old.index, old.key, verifier)
+        node.machine = machine()
         nodes.append(node)
     count = len(world.validators)
     world.nodes, world.validators, world.others = nodes, nodes[:count], nodes[count:]

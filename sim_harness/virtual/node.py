@@ -40,7 +40,7 @@ from p2p.protocol.interface import (
 from p2p.protocol.replica import Replica
 from p2p.storage.blocks import stored_blocks
 from p2p.storage.memory import MemoryStore
-from p2p.storage.saved import read_saved
+from p2p.storage.rescue import restore
 from sim_harness.virtual.clocks import SkewedClock
 from sim_harness.virtual.disk import Disk
 from sim_harness.virtual.heap import MICROS_PER_MS, What
@@ -66,6 +66,8 @@ class VirtualNode:
         """An adversary's, or a watcher's; None is the product as it is."""
         self.stops: list[tuple[Millis, str]] = []
         """When and why processes ended by themselves."""
+        self.mended: list[tuple[Millis, str]] = []
+        """When it found which damage on its disk, and mended it."""
         self.lives: list[tuple[Millis, Millis | None]] = []
         """From when to when its processes ran; None: it runs."""
         self.is_paused = False
@@ -111,7 +113,9 @@ class VirtualNode:
         self.incarnation += 1
         self.lives.append((self.world.now_ms, None))
         self.clock.restart()
-        self.replica = self.world.new_replica(self, read_saved(self.store))
+        saved, mended = restore(self.store, self.world.genesis)
+        self.mended += [(self.world.now_ms, one) for one in mended]
+        self.replica = self.world.new_replica(self, saved)
         self.feed(Started((self.world.address_of(self.index),)))
 
     def crash(self, *, survives: bool | None = None) -> None:

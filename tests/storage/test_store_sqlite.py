@@ -11,7 +11,14 @@ from random import Random
 import pytest
 
 from p2p.model.persistence import Delete, Put, Table, number_key
-from p2p.storage.port import SCHEMA_KEY, StoreCorrupt, StoreError, StoreFull, StoreLocked
+from p2p.storage.port import (
+    SCHEMA_KEY,
+    RowDamaged,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+)
 from p2p.storage.sqlite import SqliteStore
 
 
@@ -71,7 +78,7 @@ def test_a_failing_disk_commits_nothing_and_says_so(path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from p2p.model.persistence import Put, Table
-from p2p.storage.port import StoreError
+from p2p.storage.port import RowDamaged, StoreError
 from p2p.storage.sqlite import SqliteStore
 store = SqliteStore(Path(sys.argv[1]))
 store.commit([Put(Table.STATE, b"kept", b"value")])
@@ -128,9 +135,9 @@ def test_a_database_of_something_else_is_refused(path: Path) -> None:
 
 def test_a_store_of_a_later_version_is_refused(path: Path) -> None:
     store = SqliteStore(path)
-    store.commit([Put(Table.META, SCHEMA_KEY, b"3")])
+    store.commit([Put(Table.META, SCHEMA_KEY, b"4")])
     store.close()
-    with pytest.raises(StoreError, match="schema version 3, and this program knows 2"):
+    with pytest.raises(StoreError, match="schema version 4, and this program knows 3"):
         SqliteStore(path)
 
 
@@ -184,3 +191,25 @@ def test_what_was_acknowledged_survives_a_kill(path: Path, seed: int) -> None:
             number_key(batch) + number_key(row) for batch in range(newest + 1) for row in range(9)
         ]
         first = newest + 1
+
+
+def test_a_bit_that_flipped_within_a_value_is_found_by_its_checksum(tmp_path: Path) -> None:
+    """SQLite itself reads such a row without a word."""
+    path = tmp_path / "test.db"
+    store = SqliteStore(path)
+    needle = b"a value that stands in the file once" * 3
+    store.commit([Put(Table.STATE, b"damaged", needle), Put(Table.STATE, b"whole", b"value")])
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[data.index(needle) + 40] ^= 4
+    path.write_bytes(data)
+    damaged = SqliteStore(path)
+    assert damaged.get(Table.STATE, b"whole") == b"value"
+    with pytest.raises(RowDamaged, match="'state' is damaged") as caught:
+        damaged.get(Table.STATE, b"damaged")
+    assert (caught.value.table, caught.value.key) == (Table.STATE, b"damaged")
+    with pytest.raises(RowDamaged):
+        list(damaged.scan(Table.STATE))
+    damaged.commit([Put(Table.STATE, b"damaged", needle)])
+    assert [key for key, _ in damaged.scan(Table.STATE)] == [b"damaged", b"whole"]
+    damaged.close()

@@ -323,8 +323,9 @@ class Channels:
     # ---- blocks ----------------------------------------------------------------------------------
 
     def _commit(self, item: BlockCommitted) -> list[ReceiptsEffect]:
-        self._height, self._ledger = item.height, item.channels
-        gone = [channel for channel in self._records if channel not in item.channels]
+        before, self._height, self._ledger = self._ledger, item.height, item.channels
+        # A ledger rebuilt from a damaged disk may not have come to a channel's opening yet.
+        gone = [one for one in self._records if one in before and one not in item.channels]
         writes: list[Write] = [self._forget(channel) for channel in gone]
         # A receipt of an epoch up to `late` ago may still be signed or settled for.
         expired = [
@@ -334,7 +335,8 @@ class Channels:
         effects: list[ReceiptsEffect] = [Persist(tuple(writes))] if writes else []
         for channel, record in self._records.items():
             receipt = record.receipt
-            if receipt is None or not self._is_due(receipt, item.channels[channel]):
+            ledger = item.channels.get(channel)
+            if receipt is None or ledger is None or not self._is_due(receipt, ledger):
                 continue
             self._published[channel] = receipt.epoch
             effects.append(PublishReceipt(receipt))

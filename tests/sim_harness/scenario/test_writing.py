@@ -43,6 +43,8 @@ faults: st.SearchStrategy[Fault] = st.one_of(
     st.builds(schema.Loss, share=st.integers(1, 9_000), direction=directions, **common),
     st.builds(schema.Bandwidth, rate=st.integers(1_000, 10**9), **common),
     st.builds(schema.SlowDisk, add=spans, **common),
+    st.builds(schema.CorruptPage, table=st.sampled_from(["", "blocks", "state"]), **common),
+    st.builds(schema.SlowCpu, speed=st.integers(1, 10_000), **common),
     st.builds(schema.ClockSkew, offset=spans, drift=st.integers(-900, 900), **common),
     st.builds(
         schema.Churn,
@@ -73,9 +75,22 @@ scenarios = st.builds(
         ),
         jitter=spans,
         bandwidth=st.integers(8, 10**10),
+        cpu=st.none() | st.integers(1, 10_000),
     ),
     parameters=st.just((("epoch_ms", 2_000), ("gossip.flush_ms", 5))),
-    load=st.builds(schema.Load, st.integers(0, 3), st.integers(0, 60), st.integers(0, 60)),
+    load=st.one_of(
+        st.builds(schema.Load, st.integers(0, 3), st.integers(0, 60), st.integers(0, 60)),
+        st.builds(
+            schema.Load,
+            st.integers(1, 3),
+            st.integers(0, 60),
+            adds_per_minute=st.integers(0, 60),
+            blob_bytes=st.just((0, 9_000)),
+            replicas=st.integers(1, 3),
+            blob_epochs=st.integers(1, 9),
+            window_bytes=st.integers(1_024, 9_999),
+        ),
+    ),
     faults=st.lists(faults, max_size=4).map(tuple),
     adversaries=st.just((schema.AdversarySpec("silent", "validators[0]"),)),
     expect=st.builds(

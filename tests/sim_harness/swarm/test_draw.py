@@ -14,7 +14,7 @@ from sim_harness.scenario.schema import FAULTS, Scenario
 from sim_harness.scenario.writing import write_scenario
 from sim_harness.swarm.draw import draw_scenario, voting_liars
 
-SEEDS = range(150)
+SEEDS = range(300)
 
 DIGESTS = """
 from hashlib import sha256
