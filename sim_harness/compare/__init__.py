@@ -1,0 +1,1 @@
+"""Comparison of runs: medians, percentiles, intervals of confidence, and a verdict."""
