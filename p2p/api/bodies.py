@@ -16,6 +16,7 @@ from p2p.model.transaction import (
     ChannelTopUp,
     Transfer,
     Unbond,
+    Unjail,
 )
 from p2p.node.blobs.consumer import EPOCHS_DEFAULT, REPLICAS_MAX
 from p2p.primitives.keys import parse_account
@@ -64,6 +65,14 @@ class UnbondBody(_Body, frozen=True, tag="unbond"):
         return Unbond(amount=self.amount)
 
 
+class UnjailBody(_Body, frozen=True, tag="unjail"):
+    """Ask for the vote back after the time in jail."""
+
+    def action(self) -> Action:
+        """As the ledger takes it."""
+        return Unjail()
+
+
 class ChannelOpenBody(_Body, frozen=True, tag="channel_open"):
     """Put a deposit into a new channel to a provider."""
 
@@ -97,7 +106,13 @@ class ChannelCloseBody(_Body, frozen=True, tag="channel_close"):
 
 
 ActionBody = (
-    TransferBody | BondBody | UnbondBody | ChannelOpenBody | ChannelTopUpBody | ChannelCloseBody
+    TransferBody
+    | BondBody
+    | UnbondBody
+    | UnjailBody
+    | ChannelOpenBody
+    | ChannelTopUpBody
+    | ChannelCloseBody
 )
 
 

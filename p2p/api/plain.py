@@ -11,7 +11,17 @@ from p2p.primitives.keys import account_text, peer_text
 from p2p.primitives.units import AccountId, PeerId
 
 _ACCOUNT_NAMES: Final = frozenset(
-    {"account", "consumer", "proposer", "provider", "sender", "to", "validator"}
+    {
+        "account",
+        "consumer",
+        "offender",
+        "proposer",
+        "provider",
+        "reporter",
+        "sender",
+        "to",
+        "validator",
+    }
 )
 """Fields that hold an account id: the same 32 bytes elsewhere are a digest."""
 

@@ -2,6 +2,7 @@
 
     GET  /health /status /genesis /peers /ads /offer /validators /blobs
          /channels?all=1 /receipts /obligations /account?id= /rewards?height= /blocks/{height}
+         /blocks/{height}/certificate /evidence
          /events                                one JSON object a line, as they happen
     POST /offer /tx                             see `bodies`
          /blobs /blobs/{id}/get                 progress, one JSON object a line, then the result
@@ -31,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from p2p.api import orders, queries
+from p2p.api import accountability, orders, queries
 from p2p.api.bodies import (
     BODY_BYTES_MAX,
     AddBody,
@@ -142,7 +143,9 @@ class _Handlers:
             "/blobs": lambda request: queries.blobs(node, _limit(request)),
             "/account": self._account,
             "/rewards": self._rewards,
+            "/evidence": lambda request: accountability.evidence(node, _limit(request)),
             "/blocks/{height}": self._block,
+            "/blocks/{height}/certificate": self._certificate,
         }
         posts: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/offer": self._change_offer,
@@ -177,6 +180,9 @@ class _Handlers:
 
     def _block(self, request: Request) -> Row:
         return queries.block(self._node, self._height(request.path_params["height"]))
+
+    def _certificate(self, request: Request) -> Row:
+        return accountability.commit_proof(self._node, self._height(request.path_params["height"]))
 
     def _height(self, text: str) -> Height:
         if text == "latest":

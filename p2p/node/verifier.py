@@ -9,6 +9,7 @@ inside a block. The class is free of clock and wire; the virtual world uses it w
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from p2p.model.accusation import COMMIT_PROOF_BYTES_MAX, CommitProof, commit_proof_fault
 from p2p.model.ad import CapacityAd
 from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees
 from p2p.model.evidence import (
@@ -32,6 +33,7 @@ from p2p.model.transaction import Transaction
 from p2p.model.vote import Proposal, ProposedBlock, Vote, certificate_votes
 from p2p.primitives.codec import Malformed, decode
 from p2p.primitives.digests import digest
+from p2p.primitives.keys import account_text
 from p2p.primitives.signing import SignatureScheme, SignedKind, Verified
 from p2p.primitives.units import AccountId, Digest
 
@@ -255,3 +257,25 @@ class Verifier:
             case _:
                 pass
         return None
+
+
+def read_commit_proof(data: bytes, scheme: SignatureScheme) -> CommitProof | Rejected:
+    """A commit with its polkas from a file of anybody's, of whatever chain it says it is of.
+
+    Rejects: MALFORMED, BAD_ROOT, BAD_CERTIFICATE, NOT_A_VALIDATOR, WRONG_*, BAD_SIGNATURE.
+    """
+    try:
+        proof = decode(data, CommitProof, bytes_max=COMMIT_PROOF_BYTES_MAX)
+    except Malformed as error:
+        return Rejected(Reason.MALFORMED, str(error))
+    fault = commit_proof_fault(proof)
+    if fault is not None:
+        return Rejected(fault)
+    votes = [*certificate_votes(proof.certificate)]
+    for polka in proof.polkas:
+        votes += polka.votes()
+    for vote in votes:
+        body = vote.body()
+        if not scheme.verify(vote.validator, SignedKind.VOTE, vote.chain_id, body, vote.signature):
+            return Rejected(Reason.BAD_SIGNATURE, f"of {account_text(vote.validator)}")
+    return proof

@@ -19,7 +19,7 @@ def stored_proof(store: Store, height: Height) -> CommitProof | None:
     if validators is None:
         return None
     data = store.get(Table.POLKAS, number_key(height))
-    polkas = () if data is None else decode(data, Polkas, bytes_max=COMMIT_PROOF_BYTES_MAX)  # type: ignore[arg-type]
+    polkas = () if data is None else decode(data, Polkas, bytes_max=COMMIT_PROOF_BYTES_MAX)
     return CommitProof(signed.header, validators, signed.certificate, polkas)
 
 

@@ -1,4 +1,4 @@
-"""`receipt`, `reward`, `tx`, `stake` and `block`: what the ledger says, and orders to it."""
+"""`receipt`, `reward`, `tx` and `block`: what the ledger says, and orders to it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2p.api import options
+from p2p.api.commands import evidence, stake
 from p2p.api.commands.channel import submit
 from p2p.api.commands.light import (
     PERIOD_DEFAULT,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 receipt = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 reward = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 tx = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-stake = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 block = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -44,7 +44,8 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(receipt, name="receipt", help="Work that was signed for.")
     app.add_typer(reward, name="reward", help="What blocks paid out.")
     app.add_typer(tx, name="tx", help="Transactions.")
-    app.add_typer(stake, name="stake", help="Stake, which is voting power.")
+    app.add_typer(stake.app, name="stake", help="Stake, which is voting power.")
+    app.add_typer(evidence.app, name="evidence", help="Who lied, and what it cost.")
     app.add_typer(block, name="block", help="Blocks.")
 
 
@@ -266,28 +267,7 @@ def send(
     )
 
 
-@stake.command()
-def bond(
-    amount: AmountArgument,
-    fee: FeeOption = None,
-    wait: WaitOption = 60.0,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Move balance into stake."""
-    submit(home, {"type": "bond", "amount": options.amount(amount)}, fee, wait, as_json)
-
-
-@stake.command()
-def unbond(
-    amount: AmountArgument,
-    fee: FeeOption = None,
-    wait: WaitOption = 60.0,
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Start to move stake back; it is paid out after the unbonding epochs."""
-    submit(home, {"type": "unbond", "amount": options.amount(amount)}, fee, wait, as_json)
+block.command(name="certificate")(evidence.certificate)
 
 
 @block.command(name="show")
@@ -318,6 +298,7 @@ def show_block(
             ("signed by", f"{len(signatures)} validators"),
             ("transactions", str(len(rows_of(find(answer, "block.transactions"))))),
             ("receipts", str(len(rows_of(find(answer, "block.receipts"))))),
+            ("liars named", str(len(rows_of(find(answer, "block.evidence"))))),
             ("state root", str(header.get("state_root"))),
             ("burned", money(header.get("burned"))),
             ("supply", money(header.get("supply"))),
