@@ -131,8 +131,7 @@ def on_the_heap(network: Network) -> None:
             heap.after(delay_ms * MICROS_PER_MS, "input", happen)
 
     plan(network.first)
-    while heap.step_until(SPAN_MS * MICROS_PER_MS):
-        pass
+    heap.run(SPAN_MS * MICROS_PER_MS)
 
 
 def on_trio(network: Network) -> None:

@@ -6,15 +6,18 @@ equal runs, in another process and under another PYTHONHASHSEED. Events are hash
 a time, since hashing each costs as much as many an event.
 """
 
-import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from hashlib import sha256
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from p2p.primitives.codec import encode
 from p2p.primitives.units import Millis
 
 MICROS_PER_MS = 1_000
+SLOT_BITS: Final = 14
+"""Events are kept by slots of 16 ms, and only those of the present slot are in order: a heap of a
+hundred thousand timers costs more than what they do."""
 TRAIL_MAX: Final = 256
 """Events that wait for being hashed together."""
 
@@ -26,10 +29,26 @@ Watch = Callable[[int, str, What], None]
 """Hears the moment in microseconds, the kind of an event, and what it was."""
 
 
+_Planned = tuple[int, int, str, Act]
+"""When, its number, its kind, and what it does."""
+_ONE_EVENT: Final = (None,)
+
+
 class EventHeap:
     """A virtual clock in whole microseconds, and what is going to happen."""
 
-    __slots__ = ("_digest", "_heap", "_sequence", "_trail", "events", "now_us", "watch")
+    __slots__ = (
+        "_digest",
+        "_later",
+        "_near",
+        "_sequence",
+        "_slot",
+        "_slots",
+        "_trail",
+        "events",
+        "now_us",
+        "watch",
+    )
 
     def __init__(self, start_ms: int) -> None:
         self.now_us = start_ms * MICROS_PER_MS
@@ -37,7 +56,14 @@ class EventHeap:
         self.watch: Watch | None = None
         """Whom to tell of every event that was carried out: logs, replays."""
         self._sequence = 0
-        self._heap: list[tuple[int, int, str, Act]] = []
+        self._slot = self.now_us >> SLOT_BITS
+        """The present slot."""
+        self._near: list[_Planned] = []
+        """What happens in the present slot, as a heap."""
+        self._later: dict[int, list[_Planned]] = {}
+        """What happens in each later slot, in the order of planning."""
+        self._slots: list[int] = []
+        """The later slots, as a heap."""
         self._digest = sha256()
         self._trail: list[tuple[int, str, What]] = []
 
@@ -49,7 +75,9 @@ class EventHeap:
     @property
     def next_us(self) -> int | None:
         """When the next event happens."""
-        return self._heap[0][0] if self._heap else None
+        if self._near:
+            return self._near[0][0]
+        return min(self._later[self._slots[0]])[0] if self._slots else None
 
     @property
     def digest(self) -> str:
@@ -61,34 +89,59 @@ class EventHeap:
     def at(self, time_us: int, kind: str, act: Act) -> None:
         """Plan an event; a time past means now. `act` returns what it was, for the digest."""
         self._sequence += 1
-        heapq.heappush(self._heap, (max(time_us, self.now_us), self._sequence, kind, act))
+        now_us = self.now_us
+        when_us = max(now_us, time_us)
+        slot = when_us >> SLOT_BITS
+        if slot <= self._slot:
+            heappush(self._near, (when_us, self._sequence, kind, act))
+        elif slot in self._later:
+            self._later[slot].append((when_us, self._sequence, kind, act))
+        else:
+            self._later[slot] = [(when_us, self._sequence, kind, act)]
+            heappush(self._slots, slot)
 
     def after(self, delay_us: int, kind: str, act: Act) -> None:
         """Plan an event some time from now."""
         self.at(self.now_us + delay_us, kind, act)
 
-    def step_until(self, until_us: int) -> bool:
-        """Let the next event happen, if there is one up to a moment; whether there was."""
-        if not self._heap or self._heap[0][0] > until_us:
-            return False
-        self.step()
-        return True
+    def run(
+        self, until_us: int, *, stop: Sized = (), or_stop: Sized = (), news: Sized = ()
+    ) -> bool:
+        """Let events happen up to a moment; False when one of these held something before it.
+
+        They are looked at after every event.
+        """
+        near, trail = self._near, self._trail
+        while True:
+            if not near:
+                if not self._slots or self._slots[0] << SLOT_BITS > until_us:
+                    return True
+                self._slot = heappop(self._slots)
+                near = self._near = self._later.pop(self._slot)
+                heapify(near)
+            if near[0][0] > until_us:
+                return True
+            now_us, _, kind, act = heappop(near)
+            self.now_us = now_us
+            what = act()
+            trail.append((now_us, kind, what))
+            self.events += 1
+            if self.watch is not None:
+                self.watch(now_us, kind, what)
+            if len(trail) >= TRAIL_MAX:
+                self._digest.update(_bytes_of(trail))
+                trail.clear()
+            if stop or or_stop or news:
+                return False
 
     def step(self) -> None:
         """Let the next event happen. Raises IndexError when there is none."""
-        now_us, _, kind, act = heapq.heappop(self._heap)
-        self.now_us = now_us
-        what = act()
-        trail = self._trail
-        trail.append((now_us, kind, what))
-        self.events += 1
-        if self.watch is not None:
-            self.watch(now_us, kind, what)
-        if len(trail) >= TRAIL_MAX:
-            self._digest.update(_bytes_of(trail))
-            trail.clear()
+        next_us = self.next_us
+        if next_us is None:
+            raise IndexError("nothing is going to happen")
+        self.run(next_us, stop=_ONE_EVENT)
 
 
 def _bytes_of(trail: list[tuple[int, str, What]]) -> bytes:
-    """Without a count in front: how many are hashed at once must not show in the digest."""
-    return b"".join(map(encode, trail))
+    """Hashed in lists of `TRAIL_MAX`, and the rest for who asks: who asks when changes nothing."""
+    return encode(trail)

@@ -175,7 +175,7 @@ class Links:
         leaves_us = max(now_us, self._uplinks_us.get(source, 0)) + size * 1_000_000 // uplink
         self._uplinks_us[source] = leaves_us
         wire.arrives_us = arrives_us = max(wire.arrives_us, leaves_us + delay_us)
-        heap.at(arrives_us, kind, lambda: deliver() if connection.is_up else b"lost")
+        heap.at(arrives_us, kind, partial(_arrive, connection, deliver))
         if leaves_us - now_us < AT_ONCE_US:
             return True
         if sent is not None:
@@ -252,6 +252,10 @@ class Links:
         if connection.cut_us == cut_us and connection.is_up:
             self._silent(connection)
         return b"%d %d" % connection.pair
+
+
+def _arrive(connection: Connection, deliver: Act) -> What:
+    return deliver() if connection.is_up else b"lost"
 
 
 def _pair(one: int, other: int) -> Pair:

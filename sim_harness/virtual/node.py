@@ -7,6 +7,7 @@ durable.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from p2p.model.commands import Reply
@@ -15,7 +16,7 @@ from p2p.model.inputs import PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
 from p2p.model.requests import Blocks, Response
-from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, rpc_size
+from p2p.model.rpc import Rpc, RpcReceived, RpcSent, SendRpc, rpc_size
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import encode
 from p2p.primitives.keys import Key
@@ -157,7 +158,8 @@ class VirtualNode:
         """Let something happen to the node, now or when its disk is done."""
         if self.replica is not None:
             self._inbox.append(item)
-            self._drain()
+            if not self._is_draining:
+                self._drain()
 
     def lost(self, peer: PeerId, reason: str) -> None:
         """A connection is gone, and every answer that was to come over it."""
@@ -311,21 +313,23 @@ class VirtualNode:
         size = rpc_size(rpc)
         if world.tap is not None:
             world.tap(self, rpc, size)
-        incarnation = self.incarnation
-
-        def deliver() -> What:
-            target.feed(RpcReceived(self.key.peer, rpc))
-            names = [message.id for message in rpc.publish] if rpc.publish else ()
-            return self.index, target.index, size, *names
-
-        def sent() -> What:
-            # The news belongs to the connection: the next one begins with nothing in flight.
-            if self.incarnation == incarnation and self.connected.get(peer) is believed:
-                self.feed(RpcSent(peer))
-            return (self.index,)
-
+        deliver = partial(target.receive_rpc, self, rpc, size)
+        sent = partial(self._sent, peer, believed, self.incarnation)
         if world.links.send(connection, self.index, size, "rpc", deliver, sent):
             self._inbox.append(RpcSent(peer))
+
+    def receive_rpc(self, source: "VirtualNode", rpc: Rpc, size: int) -> What:
+        """An RPC arrives from another node."""
+        self.feed(RpcReceived(source.key.peer, rpc))
+        if not rpc.publish:
+            return source.index, self.index, size
+        return source.index, self.index, size, *[message.id for message in rpc.publish]
+
+    def _sent(self, peer: PeerId, over: object, incarnation: int) -> What:
+        # The news belongs to the connection: the next one begins with nothing in flight.
+        if self.incarnation == incarnation and self.connected.get(peer) is over:
+            self.feed(RpcSent(peer))
+        return (self.index,)
 
     # ---- requests ----------------------------------------------------------------------------
 

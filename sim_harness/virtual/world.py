@@ -28,7 +28,7 @@ from p2p.primitives.digests import digest
 from p2p.primitives.keys import Key, peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
 from p2p.primitives.units import AccountId, Amount, Digest, Height, Millis, PeerId
-from p2p.protocol.interface import Committed, Event, InvariantViolated, Saved
+from p2p.protocol.interface import AdLearned, Committed, Event, InvariantViolated, Saved
 from p2p.protocol.replica import NodeParameters, Replica
 from sim_harness.virtual.checkers import SAFETY, Audit, Checker
 from sim_harness.virtual.collecting import collected_rarely
@@ -60,7 +60,7 @@ WITHIN_DEFAULT: Final = seconds(120)
 START_SPREAD: Final = seconds(1)
 """Nodes started together begin within this."""
 LOOK_US: Final = 100_000
-"""A condition is looked at after every event that a node tells of, and at least this often."""
+"""A condition is looked at after everything that a node tells of, ads excepted, and this often."""
 
 ReplicaMaker = Callable[..., Replica]
 """Makes a replica, or a subclass of it, from the arguments of its constructor."""
@@ -124,7 +124,8 @@ class World:
         """Accounts in the hands of an adversary, and its kind: no promise is broken by them."""
         self.makers: dict[int, ReplicaMaker] = {}
         """What runs instead of the product's replica, by node index: adversaries and canaries."""
-        self._news = False
+        self._news: list[None] = []
+        """Not empty when something was told since a condition was looked at last."""
         self._draws: dict[str, Random] = {}
         self.node_parameters = node_parameters or NodeParameters()
         self._keys = self._make_keys(nodes)
@@ -254,38 +255,35 @@ class World:
         heap = self.heap
         until_us = heap.now_us + span * MICROS_PER_MS
         with collected_rarely():
-            while heap.step_until(until_us):
-                if self.violations or self.book.conflicts:
-                    self._refuse([*self.violations, *self.book.conflicts])
+            while not heap.run(until_us, stop=self.violations, or_stop=self.book.conflicts):
+                self._refuse([*self.violations, *self.book.conflicts])
         heap.now_us = until_us
 
     def run_until(self, condition: Condition, *, within: Millis = WITHIN_DEFAULT) -> Millis:
         """Run until a condition holds; the time that it took. Raises Expired, SafetyViolated."""
         start_us = self.heap.now_us
         until_us = start_us + within * MICROS_PER_MS
-        look_us = start_us
-        heap, is_over = self.heap, False
-        self._news = True
+        heap, conflicts = self.heap, self.book.conflicts
         with collected_rarely():
-            while True:
-                if self._news or heap.now_us >= look_us:
-                    self._news, look_us = False, heap.now_us + LOOK_US
-                    if condition(self):
-                        break
-                if not heap.step_until(until_us):
-                    is_over = not condition(self)
+            while not condition(self):
+                if heap.now_us >= until_us:
                     break
-                if self.violations or self.book.conflicts:
-                    self._refuse([*self.violations, *self.book.conflicts])
-        if not is_over:
-            return Millis((heap.now_us - start_us) // MICROS_PER_MS)
-        heap.now_us = until_us
+                self._news.clear()
+                # Without news the condition is looked at now and then: it may concern the clock.
+                look_us = min(until_us, heap.now_us + LOOK_US)
+                if heap.run(look_us, stop=self.violations, or_stop=conflicts, news=self._news):
+                    heap.now_us = look_us
+                self._refuse([*self.violations, *conflicts])
+            else:
+                return Millis((heap.now_us - start_us) // MICROS_PER_MS)
         heights = [node.height for node in self.nodes]
         raise Expired(f"not within {within} ms; heights {heights}, seed {self.seed}")
 
     def heard(self, node: VirtualNode, event: Event) -> None:
         """A node notifies: check agreement at once."""
-        self._news = True
+        if isinstance(event, AdLearned):
+            return  # By the million where thousands meet: who waits for ads looks now and then.
+        self._tell_news()
         if not self.is_honest(node):
             return
         match event:
@@ -297,6 +295,9 @@ class World:
                 self.violations.append(f"{name} at {height}: {detail}")
             case _:
                 pass
+
+    def _tell_news(self) -> None:
+        self._news[:] = (None,)
 
     def heard_hang_up(self, node: VirtualNode, order: HangUp) -> None:
         """A node closes a connection: was it a punishment?"""
@@ -323,7 +324,7 @@ class World:
             if node.is_up:
                 node.crash(survives=survives)
                 self.network.crashed(node)
-        self._news = True
+        self._tell_news()
 
     def pause(self, *nodes: VirtualNode) -> list[Cut]:
         """Freeze processes (SIGSTOP): they do nothing, and nobody hears of them. For `resume`."""

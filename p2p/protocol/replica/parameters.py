@@ -10,7 +10,7 @@ from p2p.protocol.registry import RegistryParameters
 class NodeParameters(msgspec.Struct, frozen=True):
     """Local choices; the chain's own numbers stand in its genesis."""
 
-    gossip: GossipParameters = GossipParameters()
+    gossip: GossipParameters = GossipParameters(patience_ms=100)
     """Without `priorities`, which the replica knows."""
     membership: MembershipParameters = MembershipParameters()
     registry: RegistryParameters = RegistryParameters()

@@ -55,6 +55,35 @@ def test_v10_gossip_emission_offers_a_message_for_the_gossip_windows_only() -> N
     assert hearers[3] == set()
 
 
+def test_nobody_is_offered_again_what_it_was_offered_before() -> None:
+    bench, late = outside(6), Message(T, b"later")
+    bench.accept(A, M)
+    everyone = set(names(6, start=10))
+    assert [offered(bench.heartbeat(), M) for _ in range(2)] == [everyone, set()]
+    bench.accept(A, late)
+    offers = sent(bench.heartbeat())
+    assert offers == {peer: ihave(M.id, late.id) for peer in everyone}
+
+
+def test_nobody_is_offered_what_it_has_just_offered_itself() -> None:
+    bench = outside(6)
+    bench.accept(A, M)
+    first, second, *others = names(6, start=10)
+    bench.receive(first, ihave(M.id))
+    bench.receive(second, ihave(M.id, *ids(16)))
+    assert offered(bench.heartbeat(), M) == {second, *others}, "long offers are not remembered"
+
+
+def test_who_connects_anew_is_offered_everything_anew() -> None:
+    bench = outside(6)
+    bench.accept(A, M)
+    bench.heartbeat()
+    back = names(1, start=10)[0]
+    bench.disconnect(back)
+    bench.connect(back)
+    assert offered(bench.heartbeat(), M) == {back}
+
+
 def test_v10_gossip_emission_without_messages_says_nothing() -> None:
     assert outside(4).heartbeat() == []
 

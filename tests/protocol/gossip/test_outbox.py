@@ -13,7 +13,7 @@ from p2p.model.rpc import (
     encode_rpc,
     rpc_size,
 )
-from p2p.primitives.units import KIB, PeerId
+from p2p.primitives.units import KIB, Millis, PeerId
 from p2p.protocol.gossip import (
     FLUSH,
     GossipParameters,
@@ -22,7 +22,7 @@ from p2p.protocol.gossip import (
     SendRpc,
 )
 from p2p.protocol.gossip.outbox import Outbox
-from tests.protocol.gossip.kit import Bench, T, announce, names, sent
+from tests.protocol.gossip.kit import OTHER, Bench, T, announce, names, receivers, sent
 
 A, B, C = names(3)
 PRIORITIES = {"votes": Priority.VOTES, "blocks": Priority.BLOCKS, "receipts": Priority.RECEIPTS}
@@ -317,3 +317,71 @@ def test_much_control_is_spread_over_rpcs_and_nothing_is_lost() -> None:
         assert sum(parts, ()) == ids(2000)
     assert [one for rpc in rpcs for one in rpc.publish] == [m]
     assert len(rpcs) <= 5
+
+
+# ---- company
+
+
+PATIENT = GossipParameters({OTHER: Priority.BLOCKS}, patience_ms=100)
+
+
+def patient() -> Bench:
+    """A machine with two mesh peers that has just sent them a message that might have waited."""
+    bench = Bench(PATIENT, topics=(T, OTHER))
+    bench.connect(A, B, topics=(T, OTHER))
+    bench.graft(A, B)
+    bench.graft(A, B, topic=OTHER)
+    assert receivers(bench.publish(Message(T, b"first")), Message(T, b"first")) == {A, B}
+    return bench
+
+
+def test_what_may_wait_leaves_at_once_when_it_is_alone_and_else_with_company() -> None:
+    bench = patient()
+    several = tuple(Message(T, bytes([number])) for number in range(3))
+    bench.now_ms += 40
+    assert bench.publish(several[0]) == [SetTimer(FLUSH, Millis(bench.now_ms + 60))]
+    assert [bench.publish(one) for one in several[1:]] == [[], []]
+    bench.now_ms += 60
+    effects = bench.step(TimerFired(FLUSH))
+    assert sent(effects) == {peer: Rpc(publish=several) for peer in (A, B)}
+    bench.now_ms += 100
+    assert sent(bench.publish(Message(T, b"last"))).keys() == {A, B}
+
+
+def test_what_must_not_wait_takes_what_waits_along() -> None:
+    bench = patient()
+    waits, hurries = Message(T, b"waits"), Message(OTHER, b"hurries")
+    bench.publish(waits)
+    effects = bench.publish(hurries)
+    assert sent(effects) == {peer: Rpc(publish=(hurries, waits)) for peer in (A, B)}
+    bench.now_ms += 100
+    assert bench.step(TimerFired(FLUSH)) == []
+
+
+def test_what_waits_is_not_sent_to_whoever_sends_it_meanwhile() -> None:
+    bench = patient()
+    waits = Message(T, b"waits")
+    bench.publish(waits)
+    bench.message(A, waits)
+    bench.now_ms += 100
+    assert sent(bench.step(TimerFired(FLUSH))) == {B: Rpc(publish=(waits,))}
+
+
+def test_what_waits_for_a_peer_that_leaves_is_forgotten() -> None:
+    bench = patient()
+    bench.publish(Message(T, b"waits"))
+    bench.disconnect(A)
+    bench.disconnect(B)
+    bench.now_ms += 100
+    assert bench.step(TimerFired(FLUSH)) == []
+
+
+def test_with_a_flush_delay_for_all_nothing_waits_longer() -> None:
+    bench = Bench(GossipParameters(patience_ms=100, flush_ms=20), topics=(T,))
+    bench.connect(A)
+    bench.step(TimerFired(FLUSH))
+    for _ in range(2):
+        message = Message(T, bytes([bench.now_ms % 256]))
+        assert bench.publish(message) == [SetTimer(FLUSH, Millis(bench.now_ms + 20))]
+        bench.now_ms += 20
+        assert receivers(bench.step(TimerFired(FLUSH)), message) == {A}
