@@ -5,8 +5,9 @@ block was executed, so one certificate over a header digest proves any account, 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -28,6 +29,10 @@ from p2p.model.transaction import Transaction
 from p2p.primitives.codec import Value, encode
 from p2p.primitives.digests import digest, merkle_root
 from p2p.primitives.units import AccountId, Digest
+
+
+SETS_MAX: Final = 64
+"""Validator sets whose roots are remembered, 0.5 MiB."""
 
 
 class Validator(Value, frozen=True):
@@ -53,7 +58,13 @@ class ValidatorSet(Value, frozen=True):
 
     def root(self) -> Digest:
         """Merkle root over the validators in order."""
-        return merkle_root([encode(validator) for validator in self.validators])
+        return _validators_root(self)
+
+
+@lru_cache(SETS_MAX)
+def _validators_root(validators: ValidatorSet) -> Digest:
+    """Sets stay for many heights, and every block names two."""
+    return merkle_root([encode(validator) for validator in validators.validators])
 
 
 def is_quorum(power: int, total: int) -> bool:

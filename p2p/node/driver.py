@@ -259,7 +259,7 @@ class Driver:
             self.put(PeerMisbehaved(effect.peer, Reason.MALFORMED, str(error)))
             self.put(failed)
             return
-        verified = self._verifier.response(response)
+        verified = self._verifier.response(response, self._replica.voters)
         if isinstance(verified, Rejected):
             self.put(PeerMisbehaved(effect.peer, verified.reason, verified.detail))
             self.put(failed)

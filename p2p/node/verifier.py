@@ -6,12 +6,14 @@ Signatures that verified are remembered, since a vote comes back inside a certif
 inside a block. The class is free of clock and wire; the virtual world uses it with its own scheme.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
+
+import msgspec
 
 from p2p.model.accusation import COMMIT_PROOF_BYTES_MAX, CommitProof, commit_proof_fault
 from p2p.model.ad import CapacityAd
-from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees
+from p2p.model.block import Block, Certificate, CommittedBlock, body_agrees, is_quorum
 from p2p.model.evidence import (
     EVIDENCE_BYTES_MAX,
     Evidence,
@@ -50,6 +52,8 @@ _FORMS: Final[dict[Topic, tuple[object, int]]] = {
 }
 
 Admits = Callable[[GossipValue], Reason | None]
+Voters = Callable[[Digest], Mapping[AccountId, int] | None]
+"""Powers of the validator set with a root, if the receiver knows it."""
 V = TypeVar("V")
 
 
@@ -104,8 +108,17 @@ class Verifier:
         """Check the consumer's signature of a receipt that the provider has yet to sign."""
         return self._checked(receipt, self._receipt_fault(receipt, by_provider=False))
 
-    def response(self, response: Response) -> Verified[Response] | Rejected:
-        """Check every signature that an answer's receiver relies on."""
+    def response(
+        self, response: Response, voters: Voters | None = None
+    ) -> Verified[Response] | Rejected:
+        """Check every signature that an answer's receiver relies on.
+
+        Of blocks whose validators the receiver knows, a quorum's signatures are checked and the
+        others left out: what is verified is all of what comes out.
+        """
+        if voters is not None and isinstance(response, Blocks):
+            blocks = tuple(_with_quorum(committed, voters) for committed in response.blocks)
+            response = Blocks(blocks)
         return self._checked(response, self._response_fault(response))
 
     # ---- faults: None means that there is none --------------------------------------------------
@@ -257,6 +270,24 @@ class Verifier:
             case _:
                 pass
         return None
+
+
+def _with_quorum(committed: CommittedBlock, voters: Voters) -> CommittedBlock:
+    """The block with the first signatures of its certificate that make a quorum.
+
+    All of them, where the set is unknown or they make none: the replica says what is wrong.
+    """
+    powers = voters(committed.block.header.validators_root)
+    if powers is None:
+        return committed
+    total, signed = sum(powers.values()), 0
+    certificate = committed.certificate
+    for count, entry in enumerate(certificate.signatures, start=1):
+        signed += powers.get(entry.validator, 0)
+        if is_quorum(signed, total):
+            fewer = msgspec.structs.replace(certificate, signatures=certificate.signatures[:count])
+            return CommittedBlock(committed.block, fewer)
+    return committed
 
 
 def read_commit_proof(data: bytes, scheme: SignatureScheme) -> CommitProof | Rejected:

@@ -393,7 +393,9 @@ class VirtualNode:
         """The answer to a request of ours arrives."""
         if sent.request_id not in self._open_requests:
             return
-        verified = None if response is None else self._verifier.response(response)
+        verified = None
+        if response is not None and self.replica is not None:
+            verified = self._verifier.response(response, self.replica.voters)
         if verified is None or isinstance(verified, Rejected):
             if isinstance(verified, Rejected):
                 self.feed(PeerMisbehaved(source.key.peer, verified.reason, verified.detail))

@@ -340,3 +340,26 @@ def test_good_answers_are_verified(response: Response) -> None:
 def test_one_false_signature_spoils_an_answer(response: Response) -> None:
     verifier, _ = make()
     assert verifier.response(response) == Rejected(Reason.BAD_SIGNATURE)
+
+
+def test_of_known_validators_a_quorum_is_checked_and_the_rest_left_out() -> None:
+    verifier, _ = make()
+    committed = certify(block())
+    powers = {entry.validator: 1 for entry in committed.certificate.signatures}
+    entries = committed.certificate.signatures
+    voters = {committed.block.header.validators_root: powers}
+    needed = 2 * len(powers) // 3 + 1
+    if needed < len(powers):
+        last = msgspec.structs.replace(entries[-1], signature=bytes(64))
+        certificate = msgspec.structs.replace(
+            committed.certificate, signatures=(*entries[:-1], last)
+        )
+        committed = msgspec.structs.replace(committed, certificate=certificate)
+    answer = verifier.response(Blocks((committed,)), voters.get)
+    assert isinstance(answer, Verified)
+    (kept,) = answer.value.blocks  # type: ignore[union-attr]
+    assert kept.certificate.signatures == entries[:needed]
+    first = msgspec.structs.replace(entries[0], signature=bytes(64))
+    bad = msgspec.structs.replace(committed.certificate, signatures=(first, *entries[1:]))
+    spoilt = msgspec.structs.replace(committed, certificate=bad)
+    assert verifier.response(Blocks((spoilt,)), voters.get) == Rejected(Reason.BAD_SIGNATURE)

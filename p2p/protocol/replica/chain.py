@@ -140,6 +140,15 @@ class Chain:
         """To read: which votes it holds."""
         return self._driver
 
+    @property
+    def voters(self) -> dict[Digest, dict[AccountId, int]]:
+        """Powers of the sets that decide the next two heights, by root."""
+        state = self.state
+        return {
+            state.next_validators.root(): self.next_powers,
+            state.validators.root(): self.powers,
+        }
+
     def proposer(self, round_: int) -> AccountId:
         """Whose turn it is in a round of the open height, or of the one that opens next."""
         return self._proposers.of(Round(round_))

@@ -9,6 +9,7 @@ Machines know nothing of one another; what one tells another passes through here
 the effects of everything that one input sets off, in the order in which it was set off.
 """
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from p2p.model.commands import AcceptReceipt, Reply
@@ -23,7 +24,7 @@ from p2p.model.rpc import RpcReceived, RpcSent
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.transaction import Transaction, sign_transaction
 from p2p.primitives.signing import Signer, Verified
-from p2p.primitives.units import Millis
+from p2p.primitives.units import AccountId, Digest, Millis
 from p2p.protocol import gossip, mempool, receipts
 from p2p.protocol.accountability.witness import ReceiptHeard
 from p2p.protocol.interface import (
@@ -114,6 +115,10 @@ class Replica:
     def admits(self, value: GossipValue) -> Reason | None:
         """Why the signatures of a gossip message need not be checked, or None; for the verifier."""
         return context.refusal(value, self.chain, self._wires.witness)
+
+    def voters(self, root: Digest) -> Mapping[AccountId, int] | None:
+        """Powers of a validator set that decides one of the next heights; for the verifier."""
+        return self.chain.voters.get(root)
 
     # ---- step --------------------------------------------------------------------------------
 
