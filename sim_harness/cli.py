@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from sim_harness import exploring
+from sim_harness.compare import command as comparing
 from sim_harness.exploring import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -20,6 +21,7 @@ from sim_harness.exploring import (
     Signatures,
     named,
 )
+from sim_harness.sweep import command as sweeping
 
 T = TypeVar("T")
 
@@ -283,6 +285,8 @@ app.command()(exploring.replay)
 app.command()(exploring.diff)
 app.command()(exploring.swarm)
 app.command()(exploring.shrink)
+app.command()(sweeping.sweep)
+app.command()(comparing.compare)
 
 if __name__ == "__main__":
     main()

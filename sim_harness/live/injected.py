@@ -4,12 +4,14 @@ The clock is the product's over a wall clock that can be set apart from the mach
 the product's store, whose commits can be slow, or be the last thing that the process does.
 """
 
+import contextlib
 import os
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from p2p.model.persistence import Table, Write
@@ -136,6 +138,34 @@ def tear_log(database: Path) -> int:
         file.flush()
         os.fsync(file.fileno())
     return torn
+
+
+def damage_page(database: Path, table: str, draws: Random) -> str:
+    """Overwrite bytes in a page of a dead node's file; what was damaged, for people.
+
+    `table` names one; empty: any that holds something, but for the one with the sign state.
+    """
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page_bytes: int = connection.execute("PRAGMA page_size").fetchone()[0]
+        roots: dict[str, int] = dict(
+            connection.execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'table'")
+        )
+        count: dict[str, int] = {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in roots
+        }
+    able = sorted(name for name in roots if count[name] and name != Table.META.value)
+    chosen = table if table in roots else draws.choice(able) if able else ""
+    if not chosen:
+        return "nothing"
+    start = (roots[chosen] - 1) * page_bytes
+    with database.open("r+b") as file:
+        # Cells of a b-tree page stand at its end.
+        file.seek(start + page_bytes - page_bytes // 4)
+        file.write(draws.randbytes(64))
+        file.flush()
+        os.fsync(file.fileno())
+    return f"page {roots[chosen]} ({chosen})"
 
 
 def _last_frame(data: bytes, salt: bytes, frame: int) -> int | None:

@@ -13,11 +13,14 @@ from typing import Final
 import msgspec
 import trio
 
+from p2p.node.home import Home
 from p2p.primitives.units import BASIS_POINTS
 from sim_harness.live.hands import Hands
+from sim_harness.live.injected import damage_page
 from sim_harness.live.live_churn import LiveChurn
 from sim_harness.live.measuring import Probe
 from sim_harness.live.messages import ClockSet, CutSpec, RuleSpec
+from sim_harness.live.slow_processors import SlowProcessors
 from sim_harness.scenario import schema
 from sim_harness.scenario.faults import BITS, FaultRecord, names
 from sim_harness.scenario.quantities import drift_text, share_text, span_text
@@ -181,6 +184,13 @@ class LiveFaults:
                 run = f", running at {drift_text(drift)}" if drift else ""
                 skew = ClockSet(offset * MICROS_PER_MS, drift)
                 return await self._skew(chosen, skew), what + run
+            case schema.CorruptPage(table=table):
+                undo, found = await self._corrupt(chosen, table)
+                return undo, f"{who} killed; damaged: {found}"
+            case schema.SlowCpu(speed=speed):
+                slow = SlowProcessors(self.hands, chosen, speed / BASIS_POINTS)
+                slow.begin()
+                return slow.stop, f"{who} at {share_text(speed)} of a core"
             case schema.Churn():
                 churn = LiveChurn(self, chosen, fault)
                 await churn.begin()
@@ -241,6 +251,13 @@ class LiveFaults:
             await self.hands.each(nodes, self.hands.start_if_free)
 
         return undo
+
+    async def _corrupt(self, nodes: list[int], table: str) -> tuple[Undo, str]:
+        undo, draws = await self._kill(nodes), self.world.stream("disk")
+        databases = [Home(self.hands.cluster.nodes[index].home).database_path for index in nodes]
+        damaged = [damage_page(database, table, draws) for database in databases]
+        told = [f"{what} of n{index}" for what, index in zip(damaged, nodes, strict=True)]
+        return undo, ", ".join(told)
 
     def _crashes(self, nodes: list[int]) -> dict[int, int]:
         return {index: self.world.nodes[index].crashes for index in nodes}

@@ -13,10 +13,21 @@ import msgspec
 from sim_harness.live.cluster import NodeState
 from sim_harness.live.hands import Hands
 from sim_harness.live.messages import Measured
+from sim_harness.live.process_memory import usage
 from sim_harness.scenario import schema
 from sim_harness.scenario.schema import Fault
 
 KBIT: Final = 1_000
+PROCESSES: Final = (
+    schema.Kill,
+    schema.Restart,
+    schema.Pause,
+    schema.TornWrite,
+    schema.CorruptPage,
+    schema.SlowCpu,
+    schema.Churn,
+)
+"""Faults of whole processes, which are not asked."""
 
 
 class Probe:
@@ -30,11 +41,13 @@ class Probe:
         self._during: dict[int, Measured] = {}
         self._began_s = time.monotonic()
         self._seen: dict[int, NodeState] = {}
+        self._cpu_s: dict[int, float] = {}
 
     async def begin(self) -> None:
         """Before the harm: nodes begin to measure anew."""
         if self._asks_nodes:
             self._before = await self._hands.measure(self._nodes)
+        self._cpu_s = self._processors()
         self._began_s = time.monotonic()
 
     async def before_end(self) -> None:
@@ -56,6 +69,15 @@ class Probe:
                 return f"torn at the end of the log: {', '.join(torn) or 'nothing'}"
             case schema.DiskFull():
                 return self._states(NodeState.DOWN, "stopped with nothing half written", lasted_s)
+            case schema.CorruptPage():
+                return self._states(NodeState.DOWN, "down, a page overwritten", lasted_s)
+            case schema.SlowCpu():
+                shares = [
+                    (late - self._cpu_s[pid]) / lasted_s
+                    for pid, late in self._processors().items()
+                    if pid in self._cpu_s
+                ]
+                return f"at most {max(shares, default=0):.1%} of a core used, {lasted_s:.1f} s"
             case schema.Churn():
                 return f"{lasted_s:.1f} s"
             case _:
@@ -63,8 +85,13 @@ class Probe:
 
     @property
     def _asks_nodes(self) -> bool:
-        processes = (schema.Kill, schema.Restart, schema.Pause, schema.TornWrite, schema.Churn)
-        return not isinstance(self._fault, processes)
+        return not isinstance(self._fault, PROCESSES)
+
+    def _processors(self) -> dict[int, float]:
+        """Processor time by process."""
+        pids = [self._hands.cluster.nodes[index].pid for index in self._nodes]
+        found = {pid: usage(pid) for pid in pids if pid is not None}
+        return {pid: one.cpu_s for pid, one in found.items() if one is not None}
 
     def _states(self, state: NodeState, word: str, lasted_s: float) -> str:
         count = sum(found is state for found in self._seen.values())

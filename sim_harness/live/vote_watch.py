@@ -9,7 +9,7 @@ from p2p.model.requests import Response, RoundMessages
 from p2p.model.topic import GossipValue, Topic
 from p2p.model.vote import Proposal, ProposedBlock, Vote
 from p2p.node.port import NodePort
-from p2p.node.verifier import Admits
+from p2p.node.verifier import Admits, Voters
 from p2p.primitives.codec import encode
 from p2p.primitives.signing import Verified
 from sim_harness.live.crash_audit import noted
@@ -30,8 +30,10 @@ def watch_votes(node: NodePort, reporter: Reporter, *, encoded: bool = False) ->
                 _tell(answer.value, reporter, encoded)
         return check_message(topic, data, admits)
 
-    def watched_response(response: Response) -> Verified[Response] | Rejected:
-        verified = check_response(response)
+    def watched_response(
+        response: Response, voters: Voters | None = None
+    ) -> Verified[Response] | Rejected:
+        verified = check_response(response, voters)
         if isinstance(verified, Verified) and isinstance(response, RoundMessages):
             for vote in response.votes:
                 _tell(vote, reporter, encoded)

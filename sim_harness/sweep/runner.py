@@ -59,7 +59,7 @@ def on_cluster(address: str) -> Runner:
 
     def run(jobs: Sequence[Job]) -> Iterator[Row]:
         try:
-            client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
+            client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError) as error:
             raise SweepError(f"no scheduler answers at {address}: {error}") from None
         with client:

@@ -1,0 +1,119 @@
+"""A comparison claims a difference only where the values show one."""
+
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from sim_harness.cli import app
+from sim_harness.compare.sources import Source, SourceError, read_source
+from sim_harness.compare.statistics import median_interval, percentile, summarize
+from sim_harness.compare.verdict import compare
+from sim_harness.scenario.commands import write_report
+from sim_harness.scenario.reading import parse_scenario
+from sim_harness.scenario.run import run_scenario
+from sim_harness.sweep.row import Row
+from sim_harness.sweep.runner import ROWS
+
+STORY = """
+name = "tiny"
+duration = "4s"
+[network]
+nodes = 4
+latency = "{latency}"
+[parameters]
+epoch_ms = 500
+[expect]
+recovers_within = "20s"
+"""
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=3, max_size=40))
+def test_the_interval_of_a_median_lies_within_the_values(values: list[float]) -> None:
+    interval = median_interval(values)
+    assert interval is not None
+    assert min(values) <= interval.low <= interval.high <= max(values)
+
+
+def test_percentiles_are_by_rank_and_nothing_is_claimed_of_two_values() -> None:
+    assert percentile(list(range(1, 101)), 95) == 95
+    assert summarize([1.0, 2.0]).interval is None
+    assert summarize([]).count == 0
+
+
+def test_intervals_hold_the_true_median_about_as_often_as_they_say() -> None:
+    held, draws = 0, Random(5)
+    for _ in range(100):
+        values = [draws.gauss(10, 2) for _ in range(20)]
+        interval = median_interval(values)
+        assert interval is not None
+        held += interval.low <= 10 <= interval.high
+    assert 88 <= held <= 100
+
+
+def source(name: str, middle: float, *, failed: int = 0, seed: int = 1) -> Source:
+    draws = Random(seed)
+    values = [draws.gauss(middle, 5) for _ in range(40)]
+    return Source(name, 1, failed, {"first commit": values})
+
+
+def test_a_clear_rise_is_worse_a_clear_fall_is_better_and_noise_is_neither() -> None:
+    base = source("a", 100)
+    assert compare(base, source("b", 130, seed=2)).verdict == "worse: first commit rose"
+    assert compare(base, source("b", 80, seed=2)).verdict == "better: first commit fell"
+    assert compare(base, source("b", 100, seed=2)).verdict == "no difference shown"
+    assert compare(base, source("b", 80, failed=1)).verdict.startswith("worse: 1 of 1")
+
+
+def test_equal_seeds_are_paired_so_that_a_small_change_shows_in_noise() -> None:
+    draws = Random(3)
+    noise = [draws.uniform(50, 500) for _ in range(12)]
+    key = [("{}", seed) for seed in range(12)]
+    one = Source("a", 12, 0, {"ad latency": noise}, {"ad latency": dict(zip(key, noise))})  # noqa: B905
+    slower = [value * 1.1 for value in noise]
+    other = Source("b", 12, 0, {"ad latency": slower}, {"ad latency": dict(zip(key, slower))})  # noqa: B905
+    line = compare(one, other).lines[0]
+    assert (line.pairs, line.word) == (12, "higher")
+    alone = compare(Source("a", 12, 0, one.samples), Source("b", 12, 0, other.samples))
+    assert alone.lines[0].word == "unclear"
+
+
+def test_two_runs_are_compared_and_the_slower_one_is_named(tmp_path: Path) -> None:
+    for name, latency in (("fast", "5ms"), ("slow", "60ms")):
+        scenario = parse_scenario(STORY.format(latency=latency), tmp_path / "tiny.toml")
+        write_report(run_scenario(scenario, 1), tmp_path / name)
+    page = tmp_path / "page.html"
+    words = ["compare", str(tmp_path / "fast"), str(tmp_path / "slow"), "--report", str(page)]
+    found = CliRunner().invoke(app, [*words, "--json"])
+    assert found.exit_code == 0, found.output
+    told = msgspec.json.decode(found.output)
+    words_of = {line["measure"]: line["word"] for line in told["lines"]}
+    assert words_of["first commit"] == words_of["last commit"] == "higher"
+    assert page.read_text().count("<svg") == len(told["lines"])
+    shown = CliRunner().invoke(app, words)
+    assert f"B against A: {told['verdict']}" in shown.output
+
+
+def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="holds no report"):
+        read_source(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(SourceError, match="no report of a run"):
+        read_source(tmp_path)
+    found = CliRunner().invoke(app, ["compare", str(tmp_path), str(tmp_path)])
+    assert found.exit_code == 2
+
+
+def test_a_sweeps_rows_are_read_as_runs(tmp_path: Path) -> None:
+    rows = [
+        Row("x", {"network.nodes": 4}, seed, "virtual", "pass", "c", {"commit_p50": 10.0 + seed})
+        for seed in range(4)
+    ]
+    (tmp_path / ROWS).write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    found = read_source(tmp_path)
+    assert found.samples["commit latency"] == [10, 11, 12, 13]
+    assert compare(found, found).lines[0].pairs == 4
