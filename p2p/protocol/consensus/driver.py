@@ -336,7 +336,7 @@ class ConsensusDriver:
             raise ValueError("a journal is restored once, before the first height")
         self._is_restart = True
         self._voice.guard = SignGuard.restored(input_.sign_state)
-        self._restored = read_journal(input_.entries)
+        self._restored = read_journal(input_.entries, self._voice.guard.state)
 
     def _on_started(self, input_: HeightStarted, now_ms: Millis) -> None:
         if self._open is not None and input_.height <= self._open.height:

@@ -19,7 +19,7 @@ from p2p.model.persistence import DeleteRange, Put, Table, Write, number_key
 from p2p.model.vote import Proposal, Vote
 from p2p.primitives.codec import Malformed, Value, decode, encode
 from p2p.primitives.units import KIB, NO_ROUND, Round
-from p2p.protocol.consensus.sign_state import SIGN_STATE_KEY, Message
+from p2p.protocol.consensus.sign_state import SIGN_STATE_KEY, Message, SignState
 
 ENTRY_BYTES_MAX: Final = BLOCK_BYTES_MAX + 64 * KIB
 """A block and its proposal, or the votes of one exchange."""
@@ -117,11 +117,12 @@ class Journal:
 
 
 def read_journal(
-    entries: tuple[bytes, ...],
+    entries: tuple[bytes, ...], state: SignState | None = None
 ) -> tuple[StartedEntry, list[JournalEntry]] | None:
     """The first entry of a journal and the others, or None where there is none to be trusted.
 
-    One unreadable entry makes all of it unreadable: half a replay would be another history.
+    One unreadable entry makes all of it unreadable: half a replay would be another history. So is
+    a journal that lacks what `state` says was signed: its end is gone, and perhaps a lock with it.
     """
     read: list[JournalEntry] = []
     for data in entries:
@@ -132,4 +133,9 @@ def read_journal(
             return None
     if not read or not isinstance(read[0], StartedEntry):
         return None
+    if state is not None:
+        signed = [entry.message for entry in read if isinstance(entry, SignedEntry)]
+        whole = all(message in signed for message in state.messages)
+        if state.height != read[0].height or not whole:
+            return None
     return read[0], read[1:]

@@ -6,8 +6,8 @@
     timer STEP | quorum KIND ROUND VALUE WHO... | crash | crash without journal
 
 `-` is nil or nothing. A prevote that states a valid round says VALUE@ROUND. A value that begins
-with `bad` is invalid, one with `late` untimely. After the orders of each input stands the state, if it
-changed: `= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
+with `bad` is invalid, one with `late` untimely. After the orders of each input stands the state, if
+it changed: `= ROUND STEP locked ROUND VALUE valid ROUND VALUE`.
 
 `python -m tests.protocol.consensus.transcript FILE...` writes the files anew from their inputs, for
 review against the paper.
