@@ -12,7 +12,9 @@ from msgspec import Meta
 from p2p.model.ad import CapacityAd
 from p2p.model.block import CommittedBlock
 from p2p.model.fields import AccountField, AddressText, DigestField, HeightField
+from p2p.model.light import LightRequest, LightResponse
 from p2p.model.parameters import COMMITTED_BYTES_MAX
+from p2p.model.snapshot import PartEntries, PartRequest, SnapshotOffer, SnapshotRequest
 from p2p.model.vote import ProposedBlock, Vote
 from p2p.model.vote_summary import VoteSummary
 from p2p.primitives.codec import Value
@@ -104,9 +106,9 @@ class Ads(Value, frozen=True, tag="ads"):
     ads: Annotated[tuple[CapacityAd, ...], Meta(max_length=ADS_COUNT_MAX)]
 
 
-SyncRequest = StatusRequest | BlocksRequest | RoundRequest
-SyncResponse = Status | Blocks | RoundMessages
+SyncRequest = StatusRequest | BlocksRequest | RoundRequest | SnapshotRequest | PartRequest
+SyncResponse = Status | Blocks | RoundMessages | SnapshotOffer | PartEntries
 PeersProtocolRequest = PeersRequest | AdsRequest
 PeersProtocolResponse = Peers | Ads
-Request = SyncRequest | PeersProtocolRequest
-Response = SyncResponse | PeersProtocolResponse
+Request = SyncRequest | PeersProtocolRequest | LightRequest
+Response = SyncResponse | PeersProtocolResponse | LightResponse

@@ -14,14 +14,14 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, assert_never
+from typing import Final, assert_never, cast
 
 import trio
 
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerConnected, PeerDisconnected, RequestFailed, TimerFired
-from p2p.model.light import LIGHT_PROTOCOL, LightRequest
+from p2p.model.light import LIGHT_PROTOCOL, LightRequest, LightResponse
 from p2p.model.persistence import Write
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import (
@@ -237,8 +237,11 @@ class Driver:
             self.put(DialFailed(effect.peer))
 
     async def _request(self, effect: SendRequest) -> None:
-        is_about_peers = isinstance(effect.request, PeersProtocolRequest)
-        protocol = PEERS_PROTOCOL if is_about_peers else SYNC_PROTOCOL
+        protocol, kind = SYNC_PROTOCOL, cast("object", SyncResponse)
+        if isinstance(effect.request, PeersProtocolRequest):
+            protocol, kind = PEERS_PROTOCOL, PeersProtocolResponse
+        elif isinstance(effect.request, LightRequest):
+            protocol, kind = LIGHT_PROTOCOL, LightResponse
         failed = RequestFailed(effect.request_id, effect.peer)
         try:
             data = await self._transport.request(
@@ -252,7 +255,6 @@ class Driver:
             log.debug("request failed: %s", error)
             self.put(failed)
             return
-        kind: object = PeersProtocolResponse if is_about_peers else SyncResponse
         try:
             response: Response = decode(data, kind, bytes_max=RESPONSE_BYTES_MAX)  # type: ignore[arg-type]
         except Malformed as error:

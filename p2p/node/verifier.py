@@ -20,6 +20,7 @@ from p2p.model.evidence import (
     contradiction_fault,
     signatures,
 )
+from p2p.model.light import LightBlock
 from p2p.model.parameters import (
     AD_BYTES_MAX,
     COMMITTED_BYTES_MAX,
@@ -257,6 +258,8 @@ class Verifier:
                 for committed in response.blocks:
                     if (fault := self._committed_fault(committed)) is not None:
                         return fault
+            case LightBlock():
+                return self._certificate_fault(response.certificate)
             case RoundMessages():
                 for vote in response.votes:
                     if (fault := self._vote_fault(vote)) is not None:

@@ -33,6 +33,9 @@ class Saved(msgspec.Struct, frozen=True):
     obligations: Rows = ()
     peers: Rows = ()
     offer: Rows = ()
+    snapshot: Rows = ()
+    lowest_height: Height = Height(0)
+    """Of the lowest block that is kept; 0 where there is none."""
 
 
 # ---- inputs: news from the world ------------------------------------------------------------

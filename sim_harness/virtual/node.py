@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Persist, SetTimer
 from p2p.model.inputs import PeerDisconnected, RequestFailed, TimerFired
+from p2p.model.light import LightRequest
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
 from p2p.model.requests import Blocks, Response
@@ -40,6 +41,7 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.replica import Replica
 from p2p.storage.blocks import stored_blocks
+from p2p.storage.light import light_answer
 from p2p.storage.memory import MemoryStore
 from p2p.storage.rescue import restore
 from sim_harness.virtual.clocks import SkewedClock
@@ -377,6 +379,10 @@ class VirtualNode:
             size = 1 if response is None else len(encode(response))
             self.world.links.send(connection, self.index, size, "response", deliver)
 
+        if isinstance(sent.request, LightRequest):
+            if self.replica is not None:
+                answer(light_answer(self.store, self.replica.state, sent.request))
+            return
         self._asked[request_id] = answer
         self.feed(RequestArrived(request_id, asker.key.peer, sent.request))
 

@@ -20,8 +20,9 @@ from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
 from p2p.model.evidence import SlashRow
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
+from p2p.model.light import LightBlock, SignedHeader
 from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis, is_timely
-from p2p.model.persistence import DeleteRange, Put, Table, Write, number_key
+from p2p.model.persistence import STATE_KEY, DeleteRange, Put, Table, Write, number_key
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import RoundMessages, RoundRequest
 from p2p.model.topic import Topic
@@ -47,6 +48,7 @@ from p2p.protocol.replica.bookkeeping import Bookkeeper
 from p2p.protocol.replica.early import EarlyProposal, EarlyProposals
 
 HEIGHT_TIMER: Final = "chain/height"
+KEYS_END: Final = b"\xff" * 16
 CANDIDATES_MAX: Final = 16
 """Blocks proposed for the open height that are kept: 8 MiB, and more rounds than a height sees."""
 
@@ -74,8 +76,16 @@ class Contradicted(msgspec.Struct, frozen=True):
     second: Vote | Proposal
 
 
+class StateInstalled(msgspec.Struct, frozen=True):
+    """The chain goes on from a later state, whose blocks this node never saw."""
+
+    before: State
+    state: State
+
+
 ChainEffect = (
-    Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | Contradicted | BlockCommitted
+    StateInstalled
+    | Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | Contradicted | BlockCommitted
 )
 
 
@@ -97,8 +107,13 @@ class Chain:
         mempool: Mempool,
         saved: Saved,
         books: Bookkeeper | None = None,
+        *,
+        retain_blocks: int = 0,
     ) -> None:
         self.state = state
+        self.lowest_height = saved.lowest_height or Height(state.height + 1)
+        """Of the lowest block that is kept."""
+        self._retain_blocks = retain_blocks
         self.powers = state.validators.powers()
         """Power by account of those who decide the open height."""
         self.next_powers = state.next_validators.powers()
@@ -413,15 +428,10 @@ class Chain:
             yield self._halt(violations[0].name, violations[0].detail)
             return
         writes = self._books.writes(committed, executed)
-        yield Persist((*writes, *self._polka_writes(header.height)))
-        self.state = executed.state
-        self.powers, self.next_powers = self.next_powers, self.state.next_validators.powers()
+        yield Persist((*writes, *self._polka_writes(header.height), *self._prune(header.height)))
+        self._move_to(executed.state)
         self._decided_by = before.validators
         self.last_certificate = committed.certificate
-        self.is_open = False
-        self._candidates = {}
-        self._proposers = WeightedProposers(self.state.priorities, self.state.validators)
-        self._early = self._early.after(self.state, self._proposers)
         yield Notify(
             Committed(
                 header.height,
@@ -447,10 +457,67 @@ class Chain:
             return (put,)
         return (put, DeleteRange(Table.POLKAS, number_key(0), number_key(oldest)))
 
+    def _prune(self, height: Height) -> tuple[Write, ...]:
+        """Delete the blocks below those that are kept; headers of changes of validators stay."""
+        lowest = Height(height - self._retain_blocks + 1)
+        if not self._retain_blocks or lowest <= self.lowest_height:
+            return ()
+        self.lowest_height = lowest
+        return _without_blocks(lowest)
+
+    def install(self, state: State, light: LightBlock, now_ms: Millis) -> list[ChainEffect]:
+        """Go on from a state that was proven, instead of executing the blocks below it.
+
+        What is committed meanwhile is not taken back: an older state changes nothing.
+        """
+        if state.height <= self.state.height or self.halted is not None:
+            return [Persist((DeleteRange(Table.SNAPSHOT, b"", KEYS_END),))]
+        assert light.validators is not None, "it was proven"
+        assert light.next_validators is not None, "it was proven"
+        before, header = self.state, light.header
+        self.lowest_height = Height(state.height + 1)
+        writes: tuple[Write, ...] = (
+            *_without_blocks(self.lowest_height),
+            Put(Table.STATE, STATE_KEY, encode(state)),
+            Put(
+                Table.HEADERS,
+                number_key(header.height),
+                encode(SignedHeader(header, light.certificate)),
+            ),
+            Put(Table.VALIDATORS, header.validators_root, encode(light.validators)),
+            Put(Table.VALIDATORS, header.next_validators_root, encode(light.next_validators)),
+            DeleteRange(Table.SNAPSHOT, b"", KEYS_END),
+        )
+        self._move_to(state)
+        self._decided_by = light.validators
+        self.last_certificate = light.certificate
+        return [
+            Persist(writes),
+            StateInstalled(before, state),
+            SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms)),
+        ]
+
+    def _move_to(self, state: State) -> None:
+        """Begin with the height after a state."""
+        self.state = state
+        self.powers, self.next_powers = (
+            state.validators.powers(),
+            state.next_validators.powers(),
+        )
+        self.is_open = False
+        self._candidates = {}
+        self._proposers = WeightedProposers(state.priorities, state.validators)
+        self._early = self._early.after(state, self._proposers)
+
     def _halt(self, name: str, detail: str) -> Notify:
         self.halted = f"{name}: {detail}"
         self.is_open = False
         return Notify(InvariantViolated(name, self.height, detail))
+
+
+def _without_blocks(lowest: Height) -> tuple[Write, ...]:
+    tables = (Table.BLOCKS, Table.REWARDS, Table.SLASHES)
+    return tuple(DeleteRange(table, number_key(0), number_key(lowest)) for table in tables)
 
 
 def _equivocation(found: consensus.EquivocationFound) -> Notify:

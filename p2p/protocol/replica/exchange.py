@@ -3,6 +3,14 @@
 from typing import assert_never
 
 from p2p.model.inputs import RequestFailed
+from p2p.model.light import (
+    AccountRequest,
+    ChannelRequest,
+    LightBlock,
+    LightBlockRequest,
+    RowsRequest,
+    SettlementsRequest,
+)
 from p2p.model.rejection import Reason
 from p2p.model.requests import (
     Ads,
@@ -17,9 +25,10 @@ from p2p.model.requests import (
     Status,
     StatusRequest,
 )
+from p2p.model.snapshot import PartEntries, PartRequest, SnapshotOffer, SnapshotRequest
 from p2p.primitives.keys import peer_id_of
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Height, Millis, PeerId
+from p2p.primitives.units import Millis, PeerId
 from p2p.protocol.accountability.witness import VoteHeard
 from p2p.protocol.interface import (
     RequestArrived,
@@ -31,6 +40,7 @@ from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
+from p2p.protocol.sync import snapshot
 
 
 class Exchange:
@@ -45,7 +55,8 @@ class Exchange:
         match request:
             case StatusRequest():
                 state = self._wires.state
-                status = Status(self._wires.chain_id, state.height, state.header_digest, Height(1))
+                lowest = self._wires.chain.lowest_height
+                status = Status(self._wires.chain_id, state.height, state.header_digest, lowest)
                 mine = status if request.chain_id == self._wires.chain_id else None
                 self._wires.out.append(Respond(asked.request_id, mine))
                 if mine is not None and request.height > state.height:
@@ -53,9 +64,24 @@ class Exchange:
             case BlocksRequest():
                 order = RespondBlocks(asked.request_id, request.from_height, request.count)
                 self._wires.out.append(order)
+            case SnapshotRequest():
+                offer = self._wires.catching_up.offer(request)
+                self._wires.out.append(Respond(asked.request_id, offer))
+            case PartRequest():
+                part = self._wires.catching_up.part(request)
+                self._wires.out.append(Respond(asked.request_id, part))
             case RoundRequest():
                 found = self._wires.chain.answer_round(request)
                 self._wires.out.append(Respond(asked.request_id, found))
+            case (
+                LightBlockRequest()
+                | AccountRequest()
+                | ChannelRequest()
+                | SettlementsRequest()
+                | RowsRequest()
+            ):
+                # Worlds answer these from what is stored, and ask nobody.
+                self._wires.out.append(Respond(asked.request_id, None))
             case PeersRequest():
                 peers = self._wires.membership.peers_for(request, asked.peer)
                 self._wires.out.append(Respond(asked.request_id, peers))
@@ -81,6 +107,14 @@ class Exchange:
             case BlocksRequest(), Blocks():
                 received = sync.BlocksReceived(request_id, peer, response.blocks)
                 self._wires.to_sync(received, now_ms)
+            case SnapshotRequest(), SnapshotOffer():
+                offered = snapshot.OfferReceived(request_id, peer, response)
+                self._wires.catching_up.step(offered, now_ms)
+            case PartRequest(), PartEntries():
+                given = snapshot.PartReceived(request_id, peer, response)
+                self._wires.catching_up.step(given, now_ms)
+            case LightBlockRequest(), LightBlock():
+                self._wires.catching_up.take_light(peer, response, now_ms)
             case RoundRequest(), RoundMessages():
                 self._take_round(peer, response, now_ms)
             case PeersRequest(), Peers():
@@ -114,6 +148,12 @@ class Exchange:
         match request:
             case BlocksRequest():
                 self._wires.to_sync(failed, now_ms)
+            case SnapshotRequest() | PartRequest():
+                self._wires.catching_up.step(failed, now_ms)
+            case LightBlockRequest():
+                self._wires.catching_up.take_light(failed.peer, None, now_ms)
+            case AccountRequest() | ChannelRequest() | SettlementsRequest() | RowsRequest():
+                pass  # no machine asks these
             case PeersRequest():
                 self._wires.to_membership(failed, now_ms)
             case StatusRequest() | RoundRequest() | AdsRequest():

@@ -3,6 +3,7 @@
 import msgspec
 
 from p2p.protocol.gossip import GossipParameters
+from p2p.protocol.light import TRUST_PERIOD_MS
 from p2p.protocol.membership import MembershipParameters
 from p2p.protocol.registry import RegistryParameters
 
@@ -22,3 +23,20 @@ class NodeParameters(msgspec.Struct, frozen=True):
     request_deadline_ms: int = 5_000
     republish_blocks: int = 3
     """Our own transaction that is still pending is published again every so many blocks."""
+    retain_blocks: int = 0
+    """Blocks that are kept, besides what proves later ones; 0 keeps all."""
+    snapshot_interval: int = 100
+    """States of heights that are multiples of this can be fetched by others, the last two."""
+    snapshot_gap: int = 5_000
+    """This far behind, a state is fetched instead of blocks; 0 never fetches one."""
+    snapshot_retry_ms: int = 10_000
+    """Between two looks for a snapshot."""
+    trust_period_ms: int = TRUST_PERIOD_MS
+    """How old our last block may be for a snapshot to be proven from it."""
+
+    def __post_init__(self) -> None:
+        if self.snapshot_interval < 2:
+            raise ValueError("snapshot_interval is 2 or more")
+        if 0 < self.retain_blocks <= 2 * self.snapshot_interval:
+            # The header of a state that others may fetch has to be there.
+            raise ValueError("retain_blocks is 0, or more than twice snapshot_interval")

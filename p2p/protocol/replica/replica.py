@@ -53,6 +53,7 @@ from p2p.protocol.replica.judge import Judge
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.replica.wires import Wires
 from p2p.protocol.sync import interface as sync
+from p2p.protocol.sync import snapshot
 
 
 class Replica:
@@ -143,6 +144,7 @@ class Replica:
                 self._wires.to_membership(item, now_ms)
                 self._wires.to_sync(item, now_ms)
                 self._wires.to_registry(item, now_ms)
+                self._wires.catching_up.step(item, now_ms)
             case RequestArrived():
                 self._exchange.answer(item, now_ms)
             case ResponseArrived():
@@ -192,6 +194,8 @@ class Replica:
         self._wires.to_registry(registry.AddressesKnown(started.addresses), now_ms)
         self._wires.to_membership(membership.Started(self._seeds), now_ms)
         self._wires.to_sync(sync.HeightCommitted(self.state.height), now_ms)
+        if saved.snapshot:
+            self._wires.catching_up.step(snapshot.SnapshotRestored(saved.snapshot), now_ms)
         self._wires.follow_validators(now_ms)
         self._wires.from_chain(self.chain.start(now_ms), now_ms)
 
@@ -206,6 +210,7 @@ class Replica:
                 self._wires.to_membership(timer, now_ms)
             case "sync":
                 self._wires.to_sync(timer, now_ms)
+                self._wires.catching_up.look(now_ms)
             case "registry":
                 self._wires.to_registry(timer, now_ms)
             case "replica":

@@ -17,6 +17,7 @@ from p2p.model.commands import Reply
 from p2p.model.effects import CancelTimer, Dial, HangUp, Penalize, Persist, SetTimer
 from p2p.model.evidence import Evidence, offence_height, offence_kind, offender
 from p2p.model.ledger import State, rules_of
+from p2p.model.light import LightBlock
 from p2p.model.parameters import Genesis
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import (
@@ -53,12 +54,14 @@ from p2p.protocol.membership import interface as membership
 from p2p.protocol.registry import Registry
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica.bookkeeping import Bookkeeper
+from p2p.protocol.replica.catching_up import CatchingUp
 from p2p.protocol.replica.chain import (
     BlockCommitted,
     Chain,
     ChainEffect,
     Contradicted,
     Publish,
+    StateInstalled,
 )
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.sync import Sync
@@ -137,7 +140,17 @@ class Wires:
         self.channels = receipts.Channels(
             self.account, self._signer, self.chain_id, genesis.parameters
         )
-        self.chain = Chain(genesis, self._signer, state, self.mempool, saved, books)
+        self.chain = Chain(
+            genesis,
+            self._signer,
+            state,
+            self.mempool,
+            saved,
+            books,
+            retain_blocks=parameters.retain_blocks,
+        )
+        self.catching_up = CatchingUp(self, self.sync, parameters, self.chain_id, self._pause_sync)
+        self.catching_up.hold(state)
 
     @property
     def state(self) -> State:
@@ -173,6 +186,8 @@ class Wires:
                     self.publish(effect.topic, effect.value, now_ms)
                 case BlockCommitted():
                     self._follow_block(effect, now_ms)
+                case StateInstalled(state=state):
+                    self._follow_state(state, now_ms)
                 case Contradicted(first=first, second=second):
                     self._contradicted(first, second, now_ms)
                 case Penalize():
@@ -182,8 +197,25 @@ class Wires:
                 case _:
                     assert_never(effect)
 
+    def persist(self, effect: Persist) -> None:
+        self.out.append(effect)
+
+    def install(self, state: State, light: LightBlock, now_ms: Millis) -> None:
+        """Go on from a state that the snapshot sync proved."""
+        self.from_chain(self.chain.install(state, light, now_ms), now_ms)
+
+    def _pause_sync(self, paused: bool, now_ms: Millis) -> None:
+        self.to_sync(sync.Paused(paused), now_ms)
+
+    def _follow_state(self, state: State, now_ms: Millis) -> None:
+        self.mempool.step(mempool.BlockCommitted(state))
+        self.to_channels(receipts.BlockCommitted(state.height, state.channels), now_ms)
+        self.to_sync(sync.HeightCommitted(state.height), now_ms)
+        self.follow_validators(now_ms)
+
     def _follow_block(self, committed: BlockCommitted, now_ms: Millis) -> None:
         state = committed.state
+        self.catching_up.hold(state)
         self.mempool.step(mempool.BlockCommitted(state))
         self.to_channels(receipts.BlockCommitted(state.height, state.channels), now_ms)
         self.to_sync(sync.HeightCommitted(state.height), now_ms)

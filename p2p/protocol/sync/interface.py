@@ -87,8 +87,15 @@ class BlockRefused(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class Paused(msgspec.Struct, frozen=True):
+    """Ask for no blocks until told otherwise: a snapshot is under way."""
+
+    paused: bool
+
+
 SyncInput = (
-    HeightCommitted
+    Paused
+    | HeightCommitted
     | HeightSeen
     | PeerConnected
     | PeerDisconnected

@@ -38,6 +38,7 @@ from p2p.protocol.sync.interface import (
     BlocksReceived,
     HeightCommitted,
     HeightSeen,
+    Paused,
     StatusReceived,
     SyncEffect,
     SyncInput,
@@ -89,6 +90,7 @@ class Sync:
         self._asks: dict[int, _Ask] = {}
         self._held: list[_Held] = []
         self._applying: _Held | None = None
+        self._is_paused = False
         self._next_request_id = 1
         self._progress_ms: Millis | None = None
         """When our height last rose, or the first step."""
@@ -117,6 +119,17 @@ class Sync:
     def is_behind(self) -> bool:
         """Whether somebody claims a greater height: a hint, no ground to stop taking part."""
         return self.target_height > self._height
+
+    def wants_snapshot(self, gap: int) -> bool:
+        """Whether blocks will not do: nobody has our next one, or more than `gap` are missing."""
+        ahead = [
+            one
+            for one in self._neighbours.values()
+            if one.height > self._height and one.faults < self._parameters.faults_max
+        ]
+        if ahead and all(one.lowest_height > self._height + 1 for one in ahead):
+            return True
+        return self.target_height - self._height > gap
 
     # ---- the step ---------------------------------------------------------------------------
 
@@ -153,6 +166,9 @@ class Sync:
                 return self._forget(peer)
             case TimerFired(key=key):
                 return self._on_timer(key, now_ms)
+            case Paused(paused=paused):
+                self._is_paused = paused
+                return []
             case _:
                 assert_never(event)
 
@@ -254,7 +270,7 @@ class Sync:
             return effects
         if self._behind_since_ms is None:
             self._behind_since_ms = now_ms
-        while len(self._asks) < self._parameters.asks_max:
+        while not self._is_paused and len(self._asks) < self._parameters.asks_max:
             first, room = self._lowest_gap()
             peer = self._choose(first, now_ms)
             if peer is None or not self._make_room(first):
