@@ -122,7 +122,7 @@ class Gossip:
         """What this node thinks of a peer, connected or not; below 0 it stays out of every mesh."""
         neighbour = self._neighbours.get(peer)
         standing = neighbour.standing if neighbour else self._scores.remembered(peer)
-        return 0.0 if standing is None else self._scores.of(standing)
+        return 0.0 if standing is None else self._scores.fresh(standing)
 
     def rating(self, peer: PeerId) -> float:
         """What the application thinks of a peer by now (P5), in points."""

@@ -6,9 +6,10 @@
     P3b mesh failures        -   P4 false messages        -   P5 what the replica says   +-
     P6 many at one address   -   P7 misbehaviour          -
 
-Events change counters; the heartbeat advances the tick, by which they decay. A score is computed at
-most once a tick and event, for peers that somebody asks about; of a peer that does nothing it stays
-as it is. The score of a peer that left is kept, so that coming back cleans nobody.
+Events change counters; the heartbeat advances the tick, by which they decay. A score is computed
+for peers that somebody asks about: anew after whatever speaks against the peer, at every tick while
+it is below 0, and every `GOOD_TICKS` while it is not, so that good neighbours cost little. The
+score of a peer that left is kept, so that coming back cleans nobody.
 
 P3 departs from the specification: what a mesh peer must deliver is a share of what came at all, up
 to the threshold. A fixed rate would blame everybody when nothing is said (docs/decisions/).
@@ -32,6 +33,9 @@ from p2p.protocol.gossip.standing import (
     decayed,
 )
 
+GOOD_TICKS: Final = 5
+"""For how long a score that is not below 0 stands: what time alone takes from it is less than one
+misdeed, and mesh deliveries that are owed are judged over minutes."""
 _IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that name a household or a customer."""
 
@@ -115,16 +119,23 @@ class Scores:
     # ---- the score
 
     def of(self, standing: Standing) -> float:
-        """The score now."""
+        """The score, at most `GOOD_TICKS` old."""
         if standing.score_tick >= self.tick:
             return standing.score
+        standing.score = total = self.fresh(standing)
+        if not (standing.topics or standing.application or standing.behaviour):
+            standing.score_tick = STEADY
+        else:
+            standing.score_tick = self.tick + GOOD_TICKS if total >= 0 else self.tick
+        return total
+
+    def fresh(self, standing: Standing) -> float:
+        """The score of this moment; to look at it changes nothing."""
         parameters = self._parameters
         if standing.is_direct or not parameters.enabled:
-            standing.score_tick, standing.score = STEADY, 0.0
             return 0.0
-        topics = standing.topics
         total = 0.0
-        for topic, one in topics.items():
+        for topic, one in standing.topics.items():
             rules = parameters.of(topic)
             total += rules.weight * self._in_topic(topic, one, rules)
         total = min(total, parameters.topics_cap)  # gossipsub v1.1: TopicCap
@@ -135,15 +146,13 @@ class Scores:
             total += self._colocation(standing)
         if standing.behaviour:
             total += self._behaviour(standing)
-        changes = topics or standing.application or standing.behaviour
-        standing.score, standing.score_tick = total, self.tick if changes else STEADY
         return total
 
     def report(self, standing: Standing) -> ScoreReport:
         """The score now, and its parts."""
         application = standing.application_at(self.tick, self._parameters)
         return ScoreReport(
-            score=self.of(standing),
+            score=self.fresh(standing),
             topics={
                 topic: self._topic_report(topic, one) for topic, one in standing.topics.items()
             },
@@ -327,7 +336,9 @@ class Scores:
             return
         one = self._topic(standing, topic)
         deficit = self._deficit(topic, one, self._parameters.of(topic))
-        one.failures += deficit * deficit
+        if deficit:
+            one.failures += deficit * deficit
+            standing.score_tick = NEVER
         one.mesh_tick, one.mesh, one.observed = NEVER, 0.0, 0.0
 
     def observed(self, topic: str) -> None:
@@ -362,6 +373,7 @@ class Scores:
     def delivered_invalid(self, standing: Standing, topic: str) -> None:
         """A peer brought a false message (P4)."""
         self._topic(standing, topic).invalid += 1.0
+        standing.score_tick = NEVER
 
     def misbehaved(self, standing: Standing, misdeeds: float = 1.0) -> None:
         """A peer broke a rule of the protocol (P7)."""
@@ -378,7 +390,8 @@ class Scores:
             one = standing.topics[topic] = TopicStanding(self.tick)
         elif one.tick != self.tick:
             one.fold(self.tick, self._parameters.of(topic), self._parameters.decay_to_zero)
-        standing.score_tick = NEVER
+        if standing.score_tick == STEADY:
+            standing.score_tick = self.tick
         return one
 
     def crowds(self) -> Iterator[tuple[str, int]]:
