@@ -2,9 +2,12 @@
 
 import pytest
 
+from p2p.primitives.units import AccountId, Height
+from p2p.protocol.accountability.analysis import analyze
 from p2p.protocol.interface import RoundStarted, StakeSlashed
+from p2p.storage.proofs import stored_proof
 from sim_harness.adversaries.equivocator import Equivocator
-from sim_harness.virtual.checkers import agreement, stored_state
+from sim_harness.virtual.checkers import agreement, stored_chain, stored_state
 from sim_harness.virtual.conditions import height_max, height_min
 from sim_harness.virtual.spans import seconds
 from sim_harness.virtual.world import BOND, SafetyViolated
@@ -77,6 +80,23 @@ def test_beyond_a_third_equivocators_fork_the_chain_and_the_checker_sees_it(liar
     assert forked, "seen at the moment of the second commit"
     assert list(agreement(world)), "and on the disks"
     assert stage.accused() <= {liar.account for liar in stage.liars}
+    named = guilty_of(stage)
+    assert named == {liar.account for liar in stage.liars}
+
+
+def guilty_of(stage: Stage) -> set[AccountId]:
+    """Whom the commits of the first forked height convict: files that anybody can compare."""
+    chains = [list(stored_chain(node)) for node in stage.honest]
+    height = next(
+        Height(level + 1)
+        for level in range(max(map(len, chains)))
+        if len({chain[level].block.header.digest() for chain in chains if len(chain) > level}) > 1
+    )
+    proofs = [stored_proof(node.store, height) for node in stage.honest]
+    found = analyze([proof for proof in proofs if proof is not None])
+    assert found.is_fork
+    assert found.names_enough
+    return {entry.account for entry in found.guilt}
 
 
 def test_the_same_liars_without_their_second_words_fork_nothing() -> None:
