@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check coverage bench format lock clean
+.PHONY: help setup demo test interop check coverage bench format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -25,6 +25,10 @@ demo: $(READY) ## a network on this machine, with faults; report in runs/demo (D
 
 test: $(READY) ## all tests, or TESTS=tests/test_some.py
 	@$(BIN)/python -m pytest $(TESTS)
+
+interop: $(READY) ## one mesh with py-libp2p, js-libp2p (Node) and go-libp2p (Go), where they can run
+	@bash tests/interop/install
+	@$(BIN)/python -m pytest -rs tests/interop
 
 check: $(READY) ## formatting, lint, types and the order of the floors
 	$(BIN)/ruff format --check .
