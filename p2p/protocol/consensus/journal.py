@@ -122,7 +122,7 @@ def read_journal(
     """The first entry of a journal and the others, or None where there is none to be trusted.
 
     One unreadable entry makes all of it unreadable: half a replay would be another history. So is
-    a journal that lacks what `state` says was signed: its end is gone, and perhaps a lock with it.
+    a journal without the last message of `state`: its end is gone, and perhaps a lock with it.
     """
     read: list[JournalEntry] = []
     for data in entries:
@@ -134,8 +134,8 @@ def read_journal(
     if not read or not isinstance(read[0], StartedEntry):
         return None
     if state is not None:
-        signed = [entry.message for entry in read if isinstance(entry, SignedEntry)]
-        whole = all(message in signed for message in state.messages)
-        if state.height != read[0].height or not whole:
+        # Only its last word: a journal begun anew has what followed alone.
+        signed = (entry.message for entry in read if isinstance(entry, SignedEntry))
+        if state.height != read[0].height or state.messages[-1] not in signed:
             return None
     return read[0], read[1:]
