@@ -3,6 +3,7 @@
     config.toml    what its owner decides
     genesis.toml   what its chain agrees on
     node.key       the seed of its key, for its owner's eyes only
+    node.key.state what the key signed last, once it has: goes where the key goes
     api.token      what a program must show to use the local API, likewise
     data/          gigmesh.db (the store), blobs/, api.json (where the running node's API listens)
 
@@ -58,6 +59,10 @@ class Home:
     @property
     def key_path(self) -> Path:
         return self.path / "node.key"
+
+    @property
+    def key_state_path(self) -> Path:
+        return self.path / "node.key.state"
 
     @property
     def token_path(self) -> Path:

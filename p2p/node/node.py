@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from p2p.model.blob import BLOB_PROTOCOL
@@ -30,6 +31,7 @@ from p2p.node.config import Config
 from p2p.node.driver import Driver
 from p2p.node.errors import UserError
 from p2p.node.home import Home
+from p2p.node.key_state import KeyState, KeyStateStore
 from p2p.node.port import NodePort
 from p2p.node.verifier import Verifier
 from p2p.primitives.keys import peer_text
@@ -112,7 +114,8 @@ class Node:
         self.home: Path = home.path
         self.account: AccountId = key.account
         self.config: Config = config
-        self.store: Store = _open_store(home, self.chain_id)
+        key_state = KeyState(home.key_state_path, chain_id=self.chain_id, account=key.account)
+        self.store: Store = KeyStateStore(_open_store(home, self.chain_id), key_state)
         if around.store is not None:
             self.store = around.store(self.store)
         self.verifier = Verifier(self.chain_id, Ed25519Scheme())
@@ -121,6 +124,10 @@ class Node:
         self._saved, mended = restore(self.store, self.genesis)
         for one in mended:
             log.warning("%s: %s", home.database_path, one)
+        moved = key_state.newer_than(self._saved.sign_state)
+        if moved is not None:
+            log.warning("%s: the key signed on elsewhere; silent up to there", home.key_state_path)
+            self._saved = msgspec.structs.replace(self._saved, sign_state=moved, journal=())
         make: ReplicaMaker = around.replica or Replica
         self.replica = make(
             genesis=self.genesis,

@@ -127,6 +127,7 @@ def read_disk(home: Path, *, blocks_from: int = 1) -> Disk:
 
 def forget_promises(home: Path) -> None:
     """Take from a stopped node what it signed, as no crash may: a canary for the audit."""
+    Home(home).key_state_path.unlink(missing_ok=True)
     with closing(SqliteStore(Home(home).database_path)) as store:
         store.commit(
             [DeleteRange(Table.JOURNAL, b"", b"\xff" * 9), Delete(Table.META, SIGN_STATE_KEY)]
