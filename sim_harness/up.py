@@ -1,22 +1,39 @@
-"""`sim-harness up`: a network on this machine, watched until it is ended."""
+"""`sim-harness up`: a network on this machine, watched and hurt by words until it is ended."""
 
+import os
+import secrets
+import stat
+import sys
+import tempfile
 import time
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
-from rich.console import Console, RenderableType
+from rich.console import Console as Screen
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster
+from sim_harness.live.console import Console
+from sim_harness.live.console_words import complete
 from sim_harness.live.figures import Cost, Figures, cost, figures, is_brought_up, usages
 from sim_harness.live.interrupt import interruptible
+from sim_harness.live.line_editor import LineEditor, raw_terminal, read_keys
 from sim_harness.live.network import LocalPlan, open_network
 from sim_harness.live.process_memory import usage
+from sim_harness.live.setup import FILE as SETUP_FILE
 from sim_harness.live.table import live_table, summary_line
 
 REFRESH_S: Final = 0.5
+TYPED_S: Final = 0.2
+"""Between two pictures on a terminal, where somebody may be typing."""
+WORDS_SHOWN: Final = 8
+PROMPT_HINT: Final = "help lists what can be said; Tab completes; Ctrl-C ends"
 LINE_EVERY_S: Final = 3.0
 """Between lines where there is no terminal."""
 SETTLE_S: Final = 5.0
@@ -44,7 +61,7 @@ class UpReport(msgspec.Struct, kw_only=True):
     figures: Figures | None = None
 
 
-async def up(plan: LocalPlan, console: Console, *, for_s: float | None = None) -> UpReport:
+async def up(plan: LocalPlan, console: Screen, *, for_s: float | None = None) -> UpReport:
     """Bring a network up and watch it, for a time from then on or until Ctrl-C.
 
     Raises:
@@ -55,7 +72,7 @@ async def up(plan: LocalPlan, console: Console, *, for_s: float | None = None) -
 
 
 class _Up:
-    def __init__(self, plan: LocalPlan, console: Console, for_s: float | None) -> None:
+    def __init__(self, plan: LocalPlan, console: Screen, for_s: float | None) -> None:
         self._plan = plan
         self._console = console
         self._for_s = for_s
@@ -69,19 +86,46 @@ class _Up:
 
     async def run(self) -> UpReport:
         report = self._report
-        async with interruptible() as state, open_network(self._plan) as cluster:
+        seed = secrets.randbits(32) if self._plan.seed is None else self._plan.seed
+        with tempfile.TemporaryDirectory(prefix="gigmesh-up-") as scratch:
+            await self._run(seed, Path(scratch) / SETUP_FILE)
+        report.seconds = self._elapsed_s()
+        return report
+
+    async def _run(self, seed: int, setup: Path) -> None:
+        report = self._report
+        options = {**self._plan.options, "setup": str(setup)}
+        plan = msgspec.structs.replace(self._plan, seed=seed, options=options)
+        async with interruptible() as state, open_network(plan) as cluster:
             report.warm_s = self._elapsed_s()
+            words = Console(cluster, seed=seed, validators=report.validators, setup=setup)
+            editor = LineEditor(lambda text: complete(text, words.population))
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._show, cluster)
+                    await nursery.start(words.run)
+                    nursery.start_soon(self._show, cluster, words, editor)
+                    nursery.start_soon(self._listen, words, editor)
                     await self._bring_up(cluster)
-                    await self._watch(cluster)
+                    await self._watch(cluster, words)
                     nursery.cancel_scope.cancel()
             finally:
                 report.figures = figures(cluster)
         report.interrupted = state.interrupted
-        report.seconds = self._elapsed_s()
-        return report
+
+    async def _listen(self, words: Console, editor: LineEditor) -> None:
+        """Take words from the terminal, or from a pipe; none where there is neither."""
+        try:
+            mode = os.fstat(sys.stdin.fileno()).st_mode
+        except (OSError, ValueError):
+            return
+        typed = self._console.is_terminal and sys.stdin.isatty()
+        if not (typed or stat.S_ISFIFO(mode)):
+            return
+        with raw_terminal() if typed else nullcontext():
+            while keys := await read_keys(sys.stdin.fileno()):
+                for line in editor.feed(keys):
+                    words.tell(f"> {line}")
+                    words.say(line)
 
     async def _bring_up(self, cluster: LiveCluster) -> None:
         await cluster.start_all()
@@ -98,7 +142,7 @@ class _Up:
             highlight=False,
         )
 
-    async def _watch(self, cluster: LiveCluster) -> None:
+    async def _watch(self, cluster: LiveCluster, words: Console) -> None:
         end_s = None if self._for_s is None else time.monotonic() + self._for_s
         short = 1.0 if self._for_s is None else min(1.0, self._for_s / (SETTLE_S + REST_S))
         await trio.sleep(SETTLE_S * short)
@@ -114,27 +158,40 @@ class _Up:
         left_s = float("inf") if end_s is None else end_s - time.monotonic()
         with trio.move_on_after(max(0.0, left_s)):
             # An end of a node that nobody ordered ends the watching, too.
-            await cluster.wait(lambda _: False, deadline_s=float("inf"))
+            await cluster.wait(lambda _: words.quits.is_set(), deadline_s=float("inf"))
 
-    async def _show(self, cluster: LiveCluster) -> None:
+    async def _show(self, cluster: LiveCluster, words: Console, editor: LineEditor) -> None:
         console = self._console
         if not console.is_terminal:
             while True:
                 line = summary_line(figures(cluster), self._elapsed_s())
                 console.print(line, highlight=False, soft_wrap=True)
-                await trio.sleep(LINE_EVERY_S)
+                due_s = trio.current_time() + LINE_EVERY_S
+                while trio.current_time() < due_s:
+                    while words.lines:
+                        console.print(words.lines.popleft(), highlight=False, soft_wrap=True)
+                    await trio.sleep(REFRESH_S)
         with Live(console=console, auto_refresh=False, transient=False) as live:
             try:
                 while True:
-                    live.update(self._table(cluster), refresh=True)
-                    await trio.sleep(REFRESH_S)
+                    live.update(self._table(cluster, words, editor), refresh=True)
+                    await trio.sleep(TYPED_S)
             finally:
-                live.update(self._table(cluster), refresh=True)
+                live.update(self._table(cluster, words, editor), refresh=True)
 
-    def _table(self, cluster: LiveCluster) -> RenderableType:
+    def _table(self, cluster: LiveCluster, words: Console, editor: LineEditor) -> RenderableType:
         now = figures(cluster)
+        said = list(words.lines)[-WORDS_SHOWN:]
+        text = Text("\n".join(said), style="dim", no_wrap=True, overflow="ellipsis")
+        prompt = Text.assemble(("> ", "bold cyan"), editor.text, ("▏", "bold cyan"))
+        offers = Text("  ".join(editor.offers) or PROMPT_HINT, style="dim")
         return live_table(
-            cluster, now, elapsed_s=self._elapsed_s(), lines=self._console.size.height
+            cluster,
+            now,
+            elapsed_s=self._elapsed_s(),
+            lines=self._console.size.height,
+            below=Group(text, prompt, offers),
+            below_lines=WORDS_SHOWN + 2,
         )
 
 

@@ -52,6 +52,7 @@ class Evidence:
         self.broken: list[Broken] = []
         self.disks: set[int] = set()
         self.records = 0
+        self._first_ms = 0
         self._values: dict[Digest, bytes] = {}
 
     def add(self, record: Record) -> None:
@@ -65,6 +66,7 @@ class Evidence:
                     world.deeds[node], world.profits[node] = word.deeds, word.profit
                 world.told(node, at_ms, word)
             case Began(at_ms=at_ms, node=node):
+                self._first_ms = self._first_ms or at_ms
                 world.began(node, at_ms)
             case Ended(at_ms=at_ms, node=node, why=why):
                 world.ended(node, at_ms, why)
@@ -92,8 +94,13 @@ class Evidence:
 
     @property
     def start_ms(self) -> int:
-        """When the network was up (Unix time); 0 before."""
-        return self.marks["up"].at_ms if "up" in self.marks else 0
+        """When the network was up (Unix time); before that, when the first process began."""
+        return self.marks["up"].at_ms if "up" in self.marks else self._first_ms
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the network ever was up."""
+        return "up" in self.marks
 
     def since_ms(self, at_ms: int) -> int:
         """Milliseconds of the run at a moment."""

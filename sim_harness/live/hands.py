@@ -29,6 +29,7 @@ from sim_harness.live.messages import (
 
 ANSWER_S: Final = 2.0
 """For a node to answer what it measured; a frozen one does not."""
+FORK_PAUSE_S: Final = 0.02
 STARTS_MAX: Final = 3
 """Tries to start a process again that ended while it started."""
 
@@ -69,17 +70,33 @@ class Hands:
         """SIGKILL, and keep it down until `let_up` as often."""
         self._down[index] += 1
         async with self._locks[index]:
-            if self.cluster.nodes[index].state is not NodeState.DOWN:
+            if await self._forked(index):
                 await self.cluster.kill(index)
+
+    async def _forked(self, index: int) -> bool:
+        """Whether a node has a process; one that was just ordered is waited for."""
+        node = self.cluster.nodes[index]
+        # The zygote answers within milliseconds.
+        while node.state is NodeState.STARTING and node.child is None:  # noqa: ASYNC110
+            await trio.sleep(FORK_PAUSE_S)
+        return node.child is not None
 
     async def let_up(self, index: int) -> None:
         """One reason less for a node to be down."""
-        self._down[index] -= 1
+        self._down[index] = max(0, self._down[index] - 1)
         await self.start_if_free(index)
 
     async def start_if_free(self, index: int) -> None:
         """Start a node that is down, in the background, unless a fault keeps it so."""
         self.nursery.start_soon(self._start, index)
+
+    async def start_anew(self, index: int) -> None:
+        """Stop a node if it runs, and start it, whatever kept it down."""
+        self._down[index] = 0
+        async with self._locks[index]:
+            if await self._forked(index):
+                await self.cluster.stop(index)
+        await self._start(index)
 
     async def _start(self, index: int) -> None:
         for _ in range(STARTS_MAX):

@@ -377,7 +377,8 @@ class Verdict:
             lives_ms=tuple(
                 (begin - start_ms, None if end is None else end - start_ms)
                 for begin, end in node.lives
-            ),
+            )
+            or ((0, 0),),
             commits_ms=tuple(
                 at - start_ms for at, event in node.events if isinstance(event, Committed)
             ),

@@ -57,7 +57,8 @@ class LiveFaults:
         self._start_s = trio.current_time()
         self._active: dict[int, Undo] = {}
         self._numbers = 0
-        self._is_over = False
+        self.touched: set[int] = set()
+        """Nodes that any fault had."""
         self.last_end_ms: int | None = None
         """When the last fault ended."""
 
@@ -104,6 +105,7 @@ class LiveFaults:
             chosen = select(fault.nodes, self._population, self._draws)
             groups = [chosen]
         record = FaultRecord(fault.kind, self.now_ms, chosen, "", fault.line)
+        self.touched.update(chosen)
         number, self._numbers = self._numbers, self._numbers + 1
         probe = Probe(self.hands, fault, chosen[:MEASURED_MAX])
         with trio.CancelScope(shield=True):

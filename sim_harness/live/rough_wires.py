@@ -28,6 +28,8 @@ from sim_harness.virtual.links import WINDOW_BYTES_MAX, Latency
 from sim_harness.virtual.weather import PACKET_BYTES, Rule, Weather
 
 US: Final = 1_000_000
+UNBOUNDED: Final = 10**12
+"""Bytes a second that no uplink has."""
 NUMBER_BYTES: Final = 4
 NUMBER_DEADLINE_S: Final = 10.0
 """For a connection that came to say from whom."""
@@ -136,6 +138,12 @@ class Links:
         self.tally.breaks += late_s >= BREAKS_S
         return late_s
 
+    def is_near(self, target: int) -> bool:
+        """Whether nothing lies between, and the uplink has no bound."""
+        return not (
+            self._latency(self.me, target) or self._jitter_us or self._bytes_per_second < UNBOUNDED
+        )
+
     async def wait_dial(self, target: int) -> None:
         """What a dial waits for: the end of a partition, and one round trip."""
         while self.blocks(self.me, target) or self.blocks(target, self.me):
@@ -162,12 +170,15 @@ class Links:
 class NodeWay:
     """This node's direction of a connection with another."""
 
-    is_clear = False
-
     def __init__(self, links: Links, target: int) -> None:
         self._links = links
         self._target = target
         self._unacknowledged = 0
+        self._is_near = links.is_near(target)
+
+    @property
+    def is_clear(self) -> bool:
+        return self._is_near and not self._links.cuts and not self._links.specs
 
     @property
     def swallows(self) -> bool:

@@ -373,7 +373,7 @@ class LiveRun:
         step = 1 + len(self.evidence.world.nodes) // NODES_PER_STEP
         while True:
             await trio.sleep(SAMPLE_S * step)
-            if self.evidence.start_ms:
+            if self.evidence.is_up:
                 self._record(Sampled(sample_of(self.evidence)))
 
     async def _take(self) -> None:

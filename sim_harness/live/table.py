@@ -14,6 +14,10 @@ from sim_harness.live.figures import Figures, Spread
 FRAME_LINES: Final = 8
 """What the table needs besides its lines: summary, heading, margins."""
 
+CELLS_PER_LINE: Final = 8
+LATE_HEIGHTS: Final = 1
+SLOWEST: Final = 6
+
 _STYLES: Final = {
     NodeState.DOWN: "red",
     NodeState.STARTING: "yellow",
@@ -23,12 +27,19 @@ _STYLES: Final = {
 
 
 def live_table(
-    cluster: LiveCluster, now: Figures, *, elapsed_s: float, lines: int
+    cluster: LiveCluster,
+    now: Figures,
+    *,
+    elapsed_s: float,
+    lines: int,
+    below: RenderableType | None = None,
+    below_lines: int = 0,
 ) -> RenderableType:
-    """All nodes as they stand, for a terminal of so many lines."""
-    fits = len(cluster.nodes) + FRAME_LINES <= lines
-    body = _by_line(cluster) if fits else _by_cell(cluster)
-    return Group(Text(summary_line(now, elapsed_s), style="bold"), body)
+    """All nodes as they stand, for a terminal of so many lines; `below` is shown under them."""
+    fits = len(cluster.nodes) + FRAME_LINES + below_lines <= lines
+    body = _by_line(cluster) if fits else _by_cell(cluster, lines - FRAME_LINES - below_lines)
+    parts: list[RenderableType] = [Text(summary_line(now, elapsed_s), style="bold"), body]
+    return Group(*parts, *([] if below is None else [below]))
 
 
 def summary_line(now: Figures, elapsed_s: float) -> str:
@@ -55,6 +66,7 @@ def _by_line(cluster: LiveCluster) -> Table:
         "state root",
         "round",
         "peers",
+        "mesh",
         "ads",
         "receipts",
         "earned",
@@ -77,6 +89,7 @@ def _cells(node: LiveNode) -> list[str]:
         status.state_root.hex()[:10],
         str(status.round),
         str(status.peers),
+        str(status.mesh),
         str(status.ads),
         str(status.receipts),
         str(status.earned),
@@ -85,10 +98,34 @@ def _cells(node: LiveNode) -> list[str]:
     ]
 
 
-def _by_cell(cluster: LiveCluster) -> Columns:
-    cells = []
-    for node in cluster.nodes:
-        status = node.status
-        told = f"{status.height} {status.peers}p {status.ads}a" if status else node.state.value
-        cells.append(Text(f"{node.index:03} {told}", style=_STYLES[node.state]))
-    return Columns(cells, padding=(0, 2), column_first=True)
+def _by_cell(cluster: LiveCluster, lines: int) -> RenderableType:
+    """A cell a node with its height, or dots where even that is too much; then who is slow."""
+    highest = max((node.height for node in cluster.nodes), default=0)
+    cells = [_cell(node, highest) for node in cluster.nodes]
+    if len(cells) > CELLS_PER_LINE * max(1, lines):
+        dots = Text()
+        for node in cluster.nodes:
+            dots.append("●" if node.status else "○", style=_style(node, highest))
+        return Group(dots, _slow(cluster, highest))
+    return Group(Columns(cells, padding=(0, 2), column_first=True), _slow(cluster, highest))
+
+
+def _cell(node: LiveNode, highest: int) -> Text:
+    told = f"{node.height:>4}" if node.status else f"{node.state.value[:4]:>4}"
+    return Text(f"{node.index:03}{told}", style=_style(node, highest))
+
+
+def _style(node: LiveNode, highest: int) -> str:
+    """Green: up with all others; yellow: up and behind."""
+    is_late = node.state is NodeState.UP and node.height < highest - LATE_HEIGHTS
+    return "yellow" if is_late else _STYLES[node.state]
+
+
+def _slow(cluster: LiveCluster, highest: int) -> Text:
+    """The nodes that are furthest behind."""
+    told = [node for node in cluster.nodes if node.status is not None and node.height < highest]
+    slowest = sorted(told, key=lambda node: node.height)[:SLOWEST]
+    words = [f"n{node.index} {node.height - highest}" for node in slowest]
+    down = sum(node.state is NodeState.DOWN for node in cluster.nodes)
+    text = f"behind: {', '.join(words)}" if words else "nobody is behind"
+    return Text(text + (f"; {down} down" if down else ""), style="dim")
