@@ -20,6 +20,7 @@ from p2p.node.port import NodePort
 from p2p.primitives.codec import decode
 from p2p.primitives.keys import account_of, account_text, peer_text
 from p2p.primitives.units import AccountId, BlobId, ChannelId, Height
+from p2p.protocol.gossip import ScoreReport
 from p2p.protocol.invariants import check_rewards
 from p2p.storage.blocks import stored_block
 
@@ -78,8 +79,9 @@ def health(node: NodePort) -> tuple[bool, Row]:
 
 
 def peers(node: NodePort) -> list[Json]:
-    """Connected peers, and where they are, by peer id."""
+    """Connected peers, where they are, and what their gossip is worth, by peer id."""
     found: list[Json] = []
+    gossip = node.replica.gossip
     for peer in sorted(node.replica.membership.connected):
         account = account_of(peer)
         ad = None if account is None else node.replica.registry.get(account)
@@ -91,9 +93,33 @@ def peers(node: NodePort) -> list[Json]:
                 ),
                 "region": ad.value.region if ad else "",
                 "validator": account in node.replica.state.validators.powers(),
+                "score": _score(gossip.score_report(peer)),
+                "meshes": [topic for topic in gossip.topics if peer in gossip.mesh(topic)],
             }
         )
     return found
+
+
+def _score(report: ScoreReport | None) -> Row | None:
+    """A gossip score and its parts, in points; None for a peer that gossip does not know."""
+    if report is None:
+        return None
+    return {
+        "total": round(report.score, 2),
+        "topics": {
+            topic: {
+                "time_in_mesh": round(one.time_in_mesh, 2),
+                "first_deliveries": round(one.first_deliveries, 2),
+                "mesh_deliveries": round(one.mesh_deliveries, 2),
+                "mesh_failures": round(one.mesh_failures, 2),
+                "invalid": round(one.invalid, 2),
+            }
+            for topic, one in report.topics.items()
+        },
+        "application": round(report.application, 2),
+        "colocation": round(report.colocation, 2),
+        "behaviour": round(report.behaviour, 2),
+    }
 
 
 def ads(node: NodePort, limit: int) -> list[Json]:

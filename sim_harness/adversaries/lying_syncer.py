@@ -16,7 +16,15 @@ from p2p.model.requests import (
     Status,
     StatusRequest,
 )
-from p2p.primitives.units import Height, Millis, PeerId
+from p2p.model.snapshot import (
+    PartEntries,
+    PartRequest,
+    SnapshotOffer,
+    SnapshotRequest,
+    entries_of,
+    offer_of,
+)
+from p2p.primitives.units import Amount, Height, Millis, PeerId
 from p2p.protocol.interface import ReplicaEffect, SendRequest
 from sim_harness.adversaries.adversary import Adversary
 from sim_harness.adversaries.forging import (
@@ -71,8 +79,34 @@ class LyingSyncer(Adversary):
                 lie = self.draws.choice(self.lies)
                 self.deeds[lie] += 1
                 return Blocks(self._blocks(lie, first, blocks))
+            case SnapshotRequest(), _:
+                self.deeds["offers"] += 1
+                return self._offer(offer_of(self.core.state))
+            case PartRequest(number=number), _:
+                self.deeds["parts"] += 1
+                return self._part(entries_of(self.core.state, number))
             case _:
                 return response
+
+    def _offer(self, true: SnapshotOffer) -> SnapshotOffer:
+        """A state in which there is more than there is, of this height or a greater one."""
+        frame = true.frame
+        lie = self.draws.choice(("richer", "higher", "unfit"))
+        if lie == "richer":
+            richer = msgspec.structs.replace(frame, supply=Amount(frame.supply + 1))
+            return msgspec.structs.replace(true, frame=richer)
+        if lie == "higher":
+            higher = msgspec.structs.replace(frame, height=Height(frame.height + self.boast))
+            return msgspec.structs.replace(true, frame=higher)
+        return msgspec.structs.replace(true, accounts=true.accounts * 2)
+
+    def _part(self, true: PartEntries | None) -> PartEntries:
+        """Such a part of its own state with the first account enriched, or nothing."""
+        if true is None or not true.accounts:
+            return PartEntries((), ())
+        first, *rest = true.accounts
+        rich = msgspec.structs.replace(first.account, balance=Amount(first.account.balance + 1))
+        return PartEntries((msgspec.structs.replace(first, account=rich), *rest), ())
 
     def _blocks(
         self, lie: str, first: int, true: tuple[CommittedBlock, ...]

@@ -14,7 +14,12 @@ from sim_harness.adversaries.eclipser import Eclipser
 from sim_harness.adversaries.equivocator import Equivocator
 from sim_harness.adversaries.flooder import Flooder
 from sim_harness.adversaries.forger import Forger
+from sim_harness.adversaries.graft_flooder import GraftFlooder
+from sim_harness.adversaries.ihave_spammer import IhaveSpammer
+from sim_harness.adversaries.invalid_spammer import InvalidSpammer
+from sim_harness.adversaries.iwant_flooder import IwantFlooder
 from sim_harness.adversaries.lying_syncer import LyingSyncer
+from sim_harness.adversaries.mute import Mute
 from sim_harness.adversaries.replayer import Replayer
 from sim_harness.adversaries.silent import Silent
 from sim_harness.adversaries.stale_advertiser import StaleAdvertiser
@@ -36,7 +41,12 @@ ADVERSARIES: Final[dict[str, type[Adversary]]] = {
         Equivocator,
         Flooder,
         Forger,
+        GraftFlooder,
+        IhaveSpammer,
+        InvalidSpammer,
+        IwantFlooder,
         LyingSyncer,
+        Mute,
         Replayer,
         Silent,
         StaleAdvertiser,

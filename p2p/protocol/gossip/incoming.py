@@ -143,7 +143,9 @@ class Incoming:
         message_id = message.id
         if message.topic not in self._mesh:
             self._counters.unwanted += 1
-        elif message.signed:
+            return
+        neighbour.spoke[message.topic] = None
+        if message.signed:
             # pubsub README: StrictNoSign: author, seqno, signature and key must be absent
             self._blame(neighbour, message.topic)
             faults[Reason.MALFORMED] = "a signed message under StrictNoSign"

@@ -85,6 +85,7 @@ class LazyGossip:
         for ihave in ihaves:
             self._counters.ihave_received += len(ihave.ids)
             if ihave.topic in mesh:
+                neighbour.spoke[ihave.topic] = None
                 if len(ihave.ids) <= OFFERED_MAX:
                     neighbour.offered[ihave.topic] = ihave.ids
                 for message_id in self._seen.lacks(ihave.ids):

@@ -45,6 +45,7 @@ from p2p.protocol.gossip.interface import (
 )
 from p2p.protocol.gossip.lazy import LazyGossip
 from p2p.protocol.gossip.mesh import Mesh
+from p2p.protocol.gossip.muteness import Muteness
 from p2p.protocol.gossip.neighbours import Neighbours
 from p2p.protocol.gossip.outbox import Outbox
 from p2p.protocol.gossip.parameters import GossipParameters
@@ -80,6 +81,7 @@ class Gossip:
             draws=draws,
             counters=self._counters,
         )
+        self._muteness = Muteness(parameters, self._neighbours, self._mesh)
         self._incoming = Incoming(
             Parts(
                 parameters=parameters,
@@ -221,6 +223,7 @@ class Gossip:
             late_ms = now_ms - self._beat_ms - parameters.heartbeat_ms
             if late_ms >= parameters.heartbeat_ms:
                 self._lazy.promises.postpone(late_ms)
+                self._muteness.postpone(late_ms)
         self._beat_ms = now_ms
         oldest = self._cache.window - parameters.idontwant_heartbeats
         for neighbour in self._neighbours.all():
@@ -228,12 +231,15 @@ class Gossip:
             if neighbour.unwanted_named or neighbour.unwanted:
                 neighbour.forget_unwanted(oldest)
         self._lazy.hold_to_promises(now_ms)
-        for neighbour in self._neighbours.all():
-            if self._neighbours.score(neighbour) < parameters.scores.graylist_threshold:
-                # Whom we do not listen to needs no connection either.
-                effects.append(Penalize(neighbour.peer, Reason.GRAYLISTED))
+        # Whom we do not listen to needs no connection either.
+        effects += [
+            Penalize(neighbour.peer, Reason.GRAYLISTED)
+            for neighbour in self._neighbours.all()
+            if self._neighbours.score(neighbour) < parameters.scores.graylist_threshold
+        ]
         self._seen.expire(now_ms)
         self._counters.expired += self._validations.expire(now_ms)
+        self._muteness.look(now_ms)
         self._mesh.maintain(now_ms)
         self._lazy.emit(self._mesh)
         if self._cache.window % TIDY_HEARTBEATS == 0:

@@ -42,23 +42,31 @@ class TopicScore(msgspec.Struct, frozen=True):
     first_deliveries_cap: float = 20.0
 
     # ---- P3: mesh message deliveries
-    mesh_deliveries_weight: float = -1.0
-    mesh_deliveries_decay: float = 0.9977
-    """Halves in five minutes: topics are quiet, and a rate needs some messages."""
-    mesh_deliveries_threshold: float = 6.0
+    mesh_deliveries_weight: float = -2.0
+    mesh_deliveries_decay: float = 0.9885
+    """Halves in a minute: long enough for a share to mean something, short enough to notice."""
+    mesh_deliveries_threshold: float = 5.0
     """Deliveries expected of a mesh peer at most."""
-    mesh_deliveries_share: float = 0.03
+    mesh_deliveries_share: float = 0.05
     """Deliveries expected of a mesh peer per message that we got since it joined, from anyone:
     where nothing is said, nobody is to blame. 1.0 is nearly the specification's fixed threshold."""
-    mesh_deliveries_cap: float = 12.0
-    mesh_deliveries_activation_ms: int = 20_000
-    """Longer than the 15 s after which a connection that went dead is given up."""
-    mesh_deliveries_window_ms: int = 500
-    """A copy this soon after the first counts: the longest round trip on Earth, with some load."""
+    mesh_deliveries_cap: float = 10.0
+    mesh_deliveries_activation_ms: int = 60_000
+    """Longer than `mute_ms`, and than the 15 s after which a dead connection is given up."""
+    mesh_deliveries_window_ms: int = 1_500
+    """A copy this soon after the first counts. The specification's few milliseconds would count no
+    honest peer that lives far away, whose copy crosses ours on the way."""
 
     # ---- P3b: mesh failures
     mesh_failure_weight: float = -1.0
     mesh_failure_decay: float = 0.9977
+    """Halves in five minutes."""
+    mute_failure: float = 160.0
+    """Added when a mesh peer showed no sign of life in the topic, no copy, no offer, while
+    `mute_messages` came in at least `mute_ms`: below the graylist threshold for five minutes."""
+    mute_messages: int = 50
+    mute_ms: int = 40_000
+    """Far above the 15 s in which a dead connection is noticed."""
 
     # ---- P4: invalid messages
     invalid_weight: float = -10.0

@@ -74,11 +74,13 @@ class ScoreReport(msgspec.Struct, frozen=True):
 class _Observed:
     """Messages of a topic that came from anyone, as of `tick`; decays like mesh deliveries."""
 
-    __slots__ = ("count", "tick")
+    __slots__ = ("count", "tick", "total")
 
     def __init__(self, tick: int) -> None:
         self.count = 0.0
         self.tick = tick
+        self.total = 0
+        """The same without decay."""
 
     def at(self, tick: int, factor: float) -> float:
         """The count at a tick."""
@@ -350,6 +352,16 @@ class Scores:
             factor = self._parameters.of(topic).mesh_deliveries_decay
             seen.count, seen.tick = seen.at(self.tick, factor), self.tick
         seen.count += 1.0
+        seen.total += 1
+
+    def total(self, topic: str) -> int:
+        """Messages of others that were accepted in a topic of ours."""
+        seen = self._observed.get(topic)
+        return 0 if seen is None else seen.total
+
+    def fell_mute(self, standing: Standing, topic: str) -> None:
+        """A mesh peer takes everything and says nothing (P3b)."""
+        self._topic(standing, topic).failures += self._parameters.of(topic).mute_failure
 
     def left_topic(self, topic: str) -> None:
         """We do not listen any more."""

@@ -86,6 +86,10 @@ class Membership:
         """Peers in the address book."""
         return len(self._book)
 
+    def is_banned(self, peer: PeerId, now_ms: Millis) -> bool:
+        """Whether connections to a peer are refused now."""
+        return self._penalties.is_banned(peer, now_ms)
+
     def addresses_of(self, account: AccountId) -> tuple[str, ...]:
         """Where the book says a peer is; empty when unknown."""
         entry = self._book.get(account)

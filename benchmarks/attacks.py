@@ -1,0 +1,303 @@
+"""Attacks on gossip from the literature, each with peer scoring and without.
+
+    python -m benchmarks.attacks [--json] [--only mute,covert_flash] [--honest 100] [--attackers 30]
+
+Honest nodes in the AWS regions run a chain and change their offers; each change is an ad, gossiped
+to everybody. Attackers connect to all of them, or to one victim, and do their worst for
+`attack_s`. Measured are the ads that honest nodes sent while the attack went on: the share that
+reached the other honest nodes (in an eclipse: the victim) within 3 s, and the 99th percentile.
+
+`caught` is counted over pairs of an honest node and an attacker that it had to do with for 5 s of
+the attack (of those that merely keep silent: that were in its mesh for 50 s): the share of pairs in
+which the node holds the attacker below the graylist threshold, or has banned it, at the end.
+`harmed` counts honest nodes that another honest node holds below 0 at the end, or banned.
+
+Without scoring every score is 0 and no fault is ever punished by a ban: GossipSub v1.0.
+
+Source: Vyzovitis et al., GossipSub: Attack-Resilient Message Propagation (arXiv 2007.02754), and
+the specification's list of spam protection measures.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from p2p.model.offer import Offer
+from p2p.primitives.units import AccountId, Millis, PeerId
+from p2p.protocol.gossip import GossipParameters, ScoreParameters
+from p2p.protocol.interface import AdLearned, ChangeOffer
+from p2p.protocol.membership import MembershipParameters
+from p2p.protocol.replica import NodeParameters
+from sim_harness.adversaries import recruit
+from sim_harness.virtual.heap import MICROS_PER_MS
+from sim_harness.virtual.node import VirtualNode
+from sim_harness.virtual.spans import seconds
+from sim_harness.virtual.world import World
+
+SEED: Final = 5
+VALIDATORS: Final = 4
+WITHIN_MS: Final = 3_000
+PROBES_PER_S: Final = 3
+SETTLE_S: Final = 30
+"""Before the attack: meshes stand, and every ad is known."""
+JUDGED_S: Final = 5
+"""An attacker that a node had to do with for so long is one that it should have judged; for those
+that do nothing but keep silent, `SILENT_S` in its mesh."""
+SILENT_S: Final = 50
+NEVER_BANNED: Final = 1_000_000_000
+
+
+class Attack(msgspec.Struct, frozen=True):
+    """Who attacks, and how. `victim`: the index of the only node that they attack."""
+
+    kind: str
+    options: dict[str, int] = {}
+    victim: int = -1
+    attackers_first: bool = False
+    attack_s: int = 100
+
+
+ATTACKS: Final = {
+    "eclipse": Attack("mute", {"begin_s": SETTLE_S}, victim=60),
+    "cold_boot": Attack("mute", attackers_first=True),
+    "covert_flash": Attack("mute", {"begin_s": SETTLE_S + 30}),
+    "ihave_spam": Attack("ihave_spammer", {"begin_s": SETTLE_S}, attack_s=30),
+    "iwant_flood": Attack("iwant_flooder", {"begin_s": SETTLE_S}, attack_s=30),
+    "graft_flood": Attack("graft_flooder", {"begin_s": SETTLE_S}, attack_s=30),
+    "invalid_spam": Attack("invalid_spammer", {"begin_s": SETTLE_S}, attack_s=30),
+    "mute": Attack("mute", {"begin_s": SETTLE_S}),
+}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What one attack came to."""
+
+    attack: str
+    scoring: bool
+    delivered: float
+    p99_ms: int
+    delivered_last_third: float
+    caught: float
+    harmed: int
+    banned_honest: int
+    messages: int
+    cpu_s: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the honest got through, the attackers did not, and nobody honest was hurt."""
+        return self.delivered >= 0.99 and self.caught >= 0.99 and not self.banned_honest
+
+
+def parameters_with(scoring: bool) -> NodeParameters:
+    """The product's, or without judgement."""
+    product = NodeParameters()
+    if scoring:
+        return product
+    gossip: GossipParameters = msgspec.structs.replace(
+        product.gossip, scores=ScoreParameters(enabled=False)
+    )
+    return NodeParameters(gossip=gossip, membership=MembershipParameters(penalty_max=NEVER_BANNED))
+
+
+class Probe:
+    """Honest nodes change their offers; who learned of it, and when."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._draws = world.stream("probe")
+        self._price = 0
+
+    def run(self) -> None:
+        """Send until nobody calls for events any more."""
+        self._world.heap.after(MICROS_PER_MS * 1_000 // PROBES_PER_S, "probe", self._send)
+
+    def _send(self) -> bytes:
+        self.run()
+        able = [one for one in self._world.honest if one.is_up]
+        if not able:
+            return b""
+        node = self._draws.choice(able)
+        self._price += 1
+        offer = Offer(accepting=True, blob_bytes_max=1_000_000 + self._price)
+        node.ask(lambda ticket: ChangeOffer(ticket, offer), lambda _: None)
+        return b"%d" % node.index
+
+
+def arrivals(
+    world: World, receivers: list[VirtualNode], first_ms: int, last_ms: int
+) -> Iterator[int | None]:
+    """Milliseconds from each ad of an honest node to each receiver; None: not within the run."""
+    learned: dict[int, dict[tuple[AccountId, int], int]] = {}
+    sent: list[tuple[int, VirtualNode, int]] = []
+    for node in world.honest:
+        mine = learned.setdefault(node.index, {})
+        for at_ms, event in node.events:
+            if isinstance(event, AdLearned):
+                mine.setdefault((AccountId(event.provider), event.seq), at_ms)
+                if event.provider == node.key.account and first_ms <= at_ms < last_ms:
+                    sent.append((at_ms, node, event.seq))
+    for sent_ms, node, seq in sent:
+        for receiver in receivers:
+            if receiver is node:
+                continue
+            seen = learned[receiver.index].get((node.key.account, seq))
+            yield None if seen is None else seen - sent_ms
+
+
+def share_within(delays: list[int | None]) -> float:
+    """The share that came in time."""
+    return sum(one is not None and one <= WITHIN_MS for one in delays) / max(1, len(delays))
+
+
+def percentile(delays: list[int | None], share: float) -> int:
+    """Of all, the lost ones as late as can be; -1 for a lost one."""
+    ordered = sorted(math.inf if one is None else one for one in delays)
+    found = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else 0
+    return -1 if math.isinf(found) else int(found)
+
+
+def caught(world: World, met: dict[tuple[int, PeerId], int], enough_s: int) -> float:
+    """Of the attackers that honest nodes had to do with for long enough, the share kept out."""
+    judged = [pair for pair, lasted_s in met.items() if lasted_s >= enough_s]
+    out = sum(is_out(world.nodes[index], peer) for index, peer in judged)
+    return out / max(1, len(judged))
+
+
+def is_out(judge: VirtualNode, peer: PeerId) -> bool:
+    """Whether a node listens to a peer no more."""
+    if judge.replica is None:
+        return False
+    threshold = judge.replica.gossip.parameters.scores.graylist_threshold
+    if judge.replica.gossip.score(peer) < threshold:
+        return True
+    return judge.replica.membership.is_banned(peer, judge.clock.now_ms())
+
+
+def watch_meetings(
+    world: World, met: dict[tuple[int, PeerId], int], *, in_mesh: bool, begin_ms: int
+) -> None:
+    """Count the seconds of the attack in which an honest node had to do with a liar."""
+
+    def look() -> bytes:
+        world.heap.after(1_000 * MICROS_PER_MS, "look", look)
+        for node in world.honest if world.now_ms >= begin_ms else ():
+            if node.replica is None:
+                continue
+            gossip = node.replica.gossip
+            here = gossip.connected()
+            if in_mesh:
+                here = tuple({peer: None for one in gossip.topics for peer in gossip.mesh(one)})
+            for peer in here:
+                if not world.is_honest(world.by_peer[peer]):
+                    met[node.index, peer] = met.get((node.index, peer), 0) + 1
+        return b""
+
+    world.heap.after(0, "look", look)
+
+
+def harmed(world: World) -> int:
+    """Honest nodes that another honest node holds below 0."""
+    found = set()
+    for judge in world.honest:
+        if judge.replica is not None:
+            for peer in judge.connected:
+                other = world.by_peer[peer]
+                if world.is_honest(other) and judge.replica.gossip.score(peer) < 0:
+                    found.add(other.index)
+    return len(found)
+
+
+def run(name: str, *, scoring: bool, honest: int, attackers: int, seed: int = SEED) -> Row:
+    """One attack, from the start to the verdict."""
+    attack = ATTACKS[name]
+    began_s = time.process_time()
+    world = World(
+        seed=seed,
+        nodes=honest + attackers,
+        validators=VALIDATORS,
+        node_parameters=parameters_with(scoring),
+    )
+    options: dict[str, object] = {**attack.options, "reach": honest}
+    victim = min(attack.victim, honest - 1)
+    if victim >= 0:
+        options["victim"] = victim
+    ring = recruit(world, attack.kind, attackers, options)
+    begin_s = max(SETTLE_S, attack.options.get("begin_s", 0))
+    met: dict[tuple[int, PeerId], int] = {}
+    only_silent = attack.kind == "mute"
+    attack_ms = world.now_ms + 1_000 * attack.options.get("begin_s", 0)
+    watch_meetings(world, met, in_mesh=only_silent, begin_ms=attack_ms)
+    Probe(world).run()
+    if attack.attackers_first:
+        world.start(*[liar.node for liar in ring])
+        world.start(*world.honest, within=seconds(20))
+    else:
+        world.start()
+    world.run_for(seconds(begin_s))
+    first_ms = world.now_ms
+    world.run_for(seconds(attack.attack_s))
+    last_ms = Millis(world.now_ms - 2 * WITHIN_MS)
+    receivers = [world.nodes[victim]] if victim >= 0 else world.honest
+    delays = list(arrivals(world, receivers, first_ms, last_ms))
+    third_ms = Millis(last_ms - (last_ms - first_ms) // 3)
+    late = list(arrivals(world, receivers, third_ms, last_ms))
+    return Row(
+        attack=name,
+        scoring=scoring,
+        delivered=share_within(delays),
+        p99_ms=percentile(delays, 0.99),
+        delivered_last_third=share_within(late),
+        caught=caught(world, met, SILENT_S if only_silent else JUDGED_S),
+        harmed=harmed(world),
+        banned_honest=len(world.bans),
+        messages=len(delays),
+        cpu_s=round(time.process_time() - began_s, 1),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", default=",".join(ATTACKS), help="attacks, by comma")
+    parser.add_argument("--honest", type=int, default=100)
+    parser.add_argument("--attackers", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--scoring", choices=("both", "on", "off"), default="both")
+    given = parser.parse_args()
+    rows = []
+    if not given.json:
+        print(
+            f"{'attack':13} scoring  within 3 s   p99 ms  last third  caught  harmed  bans   cpu s"
+        )
+    modes = {"both": (True, False), "on": (True,), "off": (False,)}[given.scoring]
+    for name in given.only.split(","):
+        for scoring in modes:
+            row = run(
+                name,
+                scoring=scoring,
+                honest=given.honest,
+                attackers=given.attackers,
+                seed=given.seed,
+            )
+            rows.append(row)
+            if not given.json:
+                print(
+                    f"{row.attack:13} {'on' if scoring else 'off':7} {row.delivered:11.2%}"
+                    f" {row.p99_ms:8} {row.delivered_last_third:11.2%} {row.caught:7.0%}"
+                    f" {row.harmed:7} {row.banned_honest:5} {row.cpu_s:7.1f}",
+                    flush=True,
+                )
+    if given.json:
+        print(json.dumps([{**msgspec.to_builtins(row), "holds": row.holds} for row in rows]))
+    return 0 if all(row.holds for row in rows if row.scoring) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
