@@ -28,6 +28,7 @@ from p2p.model.snapshot import (
     offer_of,
 )
 from p2p.primitives.codec import encode
+from p2p.primitives.draws import Draws
 from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId
 from p2p.protocol.light import Bisection, Failed, LightParameters, TrustedBlock, Verified
 from p2p.protocol.replica.parameters import NodeParameters
@@ -72,8 +73,9 @@ class CatchingUp:
         parameters: NodeParameters,
         chain_id: Digest,
         pause: Callable[[bool, Millis], None],
+        draws: Draws,
     ) -> None:
-        self.machine = snapshot.SnapshotSync()
+        self.machine = snapshot.SnapshotSync(draws=draws)
         self._host = host
         self._sync = sync
         self._parameters = parameters

@@ -149,7 +149,14 @@ class Wires:
             books,
             retain_blocks=parameters.retain_blocks,
         )
-        self.catching_up = CatchingUp(self, self.sync, parameters, self.chain_id, self._pause_sync)
+        self.catching_up = CatchingUp(
+            self,
+            self.sync,
+            parameters,
+            self.chain_id,
+            self._pause_sync,
+            Draws(b"snapshot", seed),
+        )
         self.catching_up.hold(state)
 
     @property

@@ -26,6 +26,7 @@ from p2p.model.persistence import DeleteRange, Put, Table, number_key
 from p2p.model.rejection import Reason
 from p2p.model.snapshot import OFFER_BYTES_MAX, PartEntries, SnapshotOffer, assembled
 from p2p.primitives.codec import Malformed, decode, encode
+from p2p.primitives.draws import Draws
 from p2p.primitives.units import Height, PeerId
 
 OFFER_KEY: Final = b"offer"
@@ -140,10 +141,18 @@ class _Offered(msgspec.Struct, frozen=True):
 
 
 class SnapshotSync:
-    """One instance a node; `step` alone changes it."""
+    """One instance a node; `step` alone changes it.
 
-    def __init__(self, parameters: SnapshotParameters | None = None) -> None:
+    Args:
+        parameters: local choices.
+        draws: by which neighbours are chosen; None takes them in the order of their connection.
+    """
+
+    def __init__(
+        self, parameters: SnapshotParameters | None = None, draws: Draws | None = None
+    ) -> None:
         self._parameters = parameters or SnapshotParameters()
+        self._draws = draws
         self._peers: dict[PeerId, None] = {}
         self._useless: dict[PeerId, None] = {}
         """Neighbours that failed in this round."""
@@ -205,12 +214,17 @@ class SnapshotSync:
             return self._ask_parts(self._offer)
         if self._asked_offer is not None or self._proving is not None:
             return []
-        for peer in self._peers:
+        for peer in self._by_lot():
             if peer not in self._useless:
                 self._asked_offer = (self._take_id(), peer)
                 return [AskOffer(*self._asked_offer, self._above)]
         self._useless.clear()
         return []
+
+    def _by_lot(self) -> list[PeerId]:
+        """Whoever came first must not be asked first by everybody."""
+        peers = list(self._peers)
+        return peers if self._draws is None else list(self._draws.sample(peers, len(peers)))
 
     def _take_id(self) -> int:
         self._next_id += 1
@@ -272,7 +286,7 @@ class SnapshotSync:
             for number in range(len(offer.parts))
             if number not in self._parts and number not in asked
         )
-        for peer in self._peers:
+        for peer in self._by_lot():
             if len(self._asks) >= self._parameters.asks_max:
                 break
             if peer in busy or peer in self._useless:
