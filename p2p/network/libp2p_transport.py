@@ -26,6 +26,7 @@ from p2p.network.limits import TransportLimits
 from p2p.network.links import Link, Peer, PeerTable, guarded
 from p2p.network.listener import Acceptor
 from p2p.network.noise import NoiseChannel
+from p2p.network.pace import AddressPlaces
 from p2p.network.port import (
     DialFailed,
     Direction,
@@ -99,6 +100,7 @@ class Libp2pTransport:
         self._listen = tuple(listen)
         self._addresses: tuple[str, ...] = ()
         self._dials: dict[PeerId, trio.Event] = {}
+        self._places = AddressPlaces(limits)
         self._running: _Running | None = None
 
     @property
@@ -285,18 +287,28 @@ class Libp2pTransport:
 
     async def _handshake_inbound(self, stream: trio.abc.Stream) -> None:
         wire = WireConnection(stream, initiator=False)
+        place = self._places.take((wire.remote or UNKNOWN_ENDPOINT)[0])
+        if place is None:
+            logger.debug("too many connections from the address of %s", wire.remote)
+            await wire.close()
+            return
         try:
             session, peer = await self._upgrader.inbound(wire)
-            self._adopt(wire, session, peer, Direction.INBOUND)
-        except (HandshakeFailed, TransportError) as error:
+            self._adopt(wire, session, peer, Direction.INBOUND, place)
+        except BaseException as error:
+            self._places.give_back(place)
+            await wire.close()
+            if not isinstance(error, HandshakeFailed | TransportError):
+                raise
             logger.debug("an inbound connection failed: %s", error)
-            await wire.close()
-        except BaseException:
-            await wire.close()
-            raise
 
     def _adopt(
-        self, wire: WireConnection, session: NoiseChannel, peer: PeerId, direction: Direction
+        self,
+        wire: WireConnection,
+        session: NoiseChannel,
+        peer: PeerId,
+        direction: Direction,
+        place: str | None = None,
     ) -> None:
         """Enter an authenticated connection. Raises TransportError when there is no room."""
         running = self._running
@@ -310,6 +322,7 @@ class Libp2pTransport:
             wire=wire,
             limits=self._limits,
         )
+        link.place = place
         link.muxer = Muxer(
             session,
             initiator=direction is Direction.OUTBOUND,
@@ -338,6 +351,8 @@ class Libp2pTransport:
                 nursery.cancel_scope.cancel()
         finally:
             running.peers.remove(link, "the transport stopped")
+            if link.place is not None:
+                self._places.give_back(link.place)
             await link.wire.close()
 
     async def _send_gossip(self, running: _Running, peer: Peer) -> None:

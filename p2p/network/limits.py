@@ -12,6 +12,12 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Authenticated connections, both directions together."""
     connections_inbound_max: int = 192
     """Of which inbound: strangers cannot take the places that our own dials need."""
+    connections_per_ip_max: int = 16
+    """Inbound connections of one IPv4 address or IPv6 /64, unfinished ones included; 0: any number.
+    A household or a rack has a few nodes; a cloud account that wants all places needs as many
+    addresses."""
+    connections_loopback_max: int = 0
+    """The same for 127.0.0.0/8 and ::1 together; 0: any number, as test networks need."""
     pending_inbound_max: int = 256
     """Inbound sockets that have not finished the handshake; the oldest is evicted beyond it."""
     dial_addresses_max: int = 8
@@ -34,6 +40,13 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """One inbound request."""
     requests_inbound_per_peer_max: int = 16
     requests_inbound_max: int = 128
+    requests_per_peer_per_s: float = 50.0
+    """One peer's requests beyond the burst are answered no faster. The dearest, blocks, takes
+    0.2 ms: 1 % of a core a peer."""
+    requests_per_peer_burst: int = 100
+    requests_per_s: float = 1_000.0
+    """All peers' requests beyond the burst: 20 % of a core at 0.2 ms each."""
+    requests_burst: int = 1_000
 
     handshake_timeout_s: float = 5.0
     """TCP accept to Noise and Yamux agreed. Also how long an idle socket may hold its slot."""

@@ -19,6 +19,7 @@ import trio
 from p2p.network import multistream
 from p2p.network.framing import FramedStream
 from p2p.network.limits import TransportLimits
+from p2p.network.pace import Pace
 from p2p.network.port import Direction, TransportHandler
 from p2p.network.wire import WireConnection
 from p2p.network.yamux import Muxer
@@ -50,6 +51,8 @@ class Link:
         self.opened_s = trio.current_time()
         self.gossip_in: FramedStream | None = None
         self.ping_in: FramedStream | None = None
+        self.place: str | None = None
+        """The place that it takes of its address; see `AddressPlaces`."""
         self.muxer: Muxer
         self._limits = limits
 
@@ -82,7 +85,9 @@ class Link:
 class Peer:
     """A connected peer."""
 
-    def __init__(self, link: Link, rpc_sent: Callable[[PeerId], None]) -> None:
+    def __init__(
+        self, link: Link, rpc_sent: Callable[[PeerId], None], limits: TransportLimits
+    ) -> None:
         self.peer_id = link.peer
         self._tell_rpc_sent = rpc_sent
         self.links = [link]
@@ -93,6 +98,9 @@ class Peer:
         self.rpc_queued = trio.lowlevel.ParkingLot()
         self.speaks_gossip = True
         self.requests_inbound = 0
+        self.request_pace = Pace(
+            per_s=limits.requests_per_peer_per_s, burst=limits.requests_per_peer_burst
+        )
         self.scope = trio.CancelScope()
 
     def rpc_sent(self) -> None:
@@ -129,7 +137,7 @@ class PeerTable:
         self._count(link, 1)
         peer = self._peers.get(link.peer)
         if peer is None:
-            peer = self._peers[link.peer] = Peer(link, self._handler.rpc_sent)
+            peer = self._peers[link.peer] = Peer(link, self._handler.rpc_sent, self._limits)
             tell(self._handler.peer_connected, link.peer, link.direction, link.address)
             return peer, []
         peer.links.append(link)

@@ -13,6 +13,7 @@ from p2p.network import gossip, identify, liveness, multistream
 from p2p.network.framing import FramedStream, FrameTooLarge
 from p2p.network.limits import TransportLimits
 from p2p.network.links import Link, Peer
+from p2p.network.pace import Pace
 from p2p.network.port import TransportHandler
 from p2p.network.streams import PeerStream
 from p2p.network.yamux_frames import MuxerError
@@ -44,6 +45,7 @@ class Services:
         self._requests = frozenset(requests)
         self._streams = frozenset(streams)
         self._requests_inbound = 0
+        self._pace = Pace(per_s=limits.requests_per_s, burst=limits.requests_burst)
         self._protocols = (
             *gossip.PROTOCOLS,
             liveness.PROTOCOL,
@@ -108,6 +110,10 @@ class Services:
         peer.requests_inbound += 1
         self._requests_inbound += 1
         try:
+            now_s = trio.current_time()
+            wait_s = max(peer.request_pace.wait_s(now_s), self._pace.wait_s(now_s))
+            if wait_s:
+                await trio.sleep(wait_s)
             await self._answer_request(protocol, peer, framed)
         finally:
             peer.requests_inbound -= 1

@@ -45,6 +45,8 @@ class NetworkConfig(_Section, frozen=True):
     seeds: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """Peers to ask for others, each with its `/p2p/<peer id>`."""
     peers_target: Annotated[int, Meta(ge=1, le=256)] = 12
+    connections_per_ip: Annotated[int, Meta(ge=0, le=10_000)] = 16
+    """Inbound, of one IPv4 address or IPv6 /64; 0: any number. Loopback is never limited."""
     flush_ms: Annotated[int, Meta(ge=0, le=1000)] = 20
     mdns: bool = False
     """Find nodes of the local network by multicast."""
@@ -194,6 +196,9 @@ _COMMENTS: Final[dict[str, tuple[str, ...]]] = {
     "network.seeds": ("Nodes to meet first: /ip4/<address>/tcp/<port>/p2p/<peer id>.",),
     "network.peers_target": ("Connections to keep up.",),
     "network.mdns": ("Announce this node on the local network, and look for others there.",),
+    "network.connections_per_ip": (
+        "Inbound connections of one IPv4 address or IPv6 /64; 0: any number. Loopback is free.",
+    ),
     "network.flush_ms": (
         "How long gossip to a peer waits for company, in milliseconds; 0 sends at once.",
     ),

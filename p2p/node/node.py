@@ -22,7 +22,7 @@ from p2p.model.parameters import Genesis
 from p2p.model.persistence import Put, Table
 from p2p.model.rejection import Rejected
 from p2p.model.requests import PeerRecord
-from p2p.network import Wires, open_transport
+from p2p.network import TransportLimits, Wires, open_transport
 from p2p.network.port import Transport
 from p2p.node.addresses import announced_addresses, peer_records
 from p2p.node.blobs import BlobConsumer, BlobService
@@ -119,7 +119,12 @@ class Node:
         if around.store is not None:
             self.store = around.store(self.store)
         self.verifier = Verifier(self.chain_id, Ed25519Scheme())
-        self.transport: Transport = open_transport(key, config.network.listen, wires=around.wires)
+        self.transport: Transport = open_transport(
+            key,
+            config.network.listen,
+            TransportLimits(connections_per_ip_max=config.network.connections_per_ip),
+            wires=around.wires,
+        )
         self._clock = around.clock or SteadyClock()
         self._saved, mended = restore(self.store, self.genesis)
         for one in mended:

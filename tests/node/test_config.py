@@ -47,6 +47,7 @@ def test_what_was_written_is_read_back(path: Path) -> None:
             announce=("/dns4/node.example.net/tcp/4001",),
             seeds=(f"/ip4/10.0.0.1/tcp/7707/p2p/{PEER}",),
             peers_target=3,
+            connections_per_ip=0,
             flush_ms=0,
         ),
         api=ApiConfig(listen="[::1]:8080"),
