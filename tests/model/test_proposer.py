@@ -99,6 +99,34 @@ def test_a_changed_set_stays_centred_within_its_window(
     assert decode(encode(changed), ProposerPriorities, bytes_max=16_384) == changed
 
 
+@given(
+    history=st.lists(st.tuples(powers_of_some, st.integers(0, 12)), max_size=6),
+    last=powers_of_some,
+    count=st.integers(1, 200),
+)
+def test_rotation_is_fair_after_whatever_changes_of_the_set(
+    history: list[tuple[dict[str, int], int]], last: dict[str, int], count: int
+) -> None:
+    """From any moment on, nobody is ahead of its share or behind by more than three turns."""
+    start = validators(history[0][0] if history else last)
+    priorities = initial_priorities(start)
+    for powers, turns_taken in history:
+        members = validators(powers)
+        priorities = update(priorities, members)
+        for _ in range(turns_taken):
+            priorities, _who = advance(priorities, members)
+    members = validators(last)
+    priorities = update(priorities, members)
+    proposed: dict[bytes, int] = {}
+    for _ in range(count):
+        priorities, who = advance(priorities, members)
+        proposed[who] = proposed.get(who, 0) + 1
+    total = members.total_power
+    for voter in members.validators:
+        ahead = proposed.get(voter.account, 0) * total - count * voter.power
+        assert abs(ahead) <= 3 * total
+
+
 def test_a_newcomer_queues_at_the_back_and_leaving_gains_nothing() -> None:
     both, one = validators({"a": 10, "b": 10}), validators({"a": 10})
     priorities, first = advance(initial_priorities(both), both)
