@@ -93,11 +93,20 @@ class Peers(Value, frozen=True, tag="peers"):
     records: Annotated[tuple[PeerRecord, ...], Meta(max_length=PEERS_COUNT_MAX)]
 
 
+AD_MARK_BYTES: Final = 4
+ADS_KNOWN_MAX: Final = 256
+
+
 class AdsRequest(Value, frozen=True, tag="ads?"):
-    """Ads that you know, of providers above `after`, upwards."""
+    """Ads that you know and we do not, of providers above `after`, upwards."""
 
     after: Annotated[bytes, Meta(max_length=32)]
     count: Annotated[int, Meta(ge=1, le=ADS_COUNT_MAX)]
+    until: Annotated[bytes, Meta(max_length=32)] = b""
+    """The last provider asked about; empty: to the end."""
+    known: Annotated[bytes, Meta(max_length=AD_MARK_BYTES * ADS_KNOWN_MAX)] = b""
+    """Marks of the ads between that we have: the first bytes of their signatures, one after the
+    other. A chance of 2^-32 that an ad is missed costs a wait for its renewal."""
 
 
 class Ads(Value, frozen=True, tag="ads"):

@@ -20,6 +20,7 @@ from p2p.protocol.registry import Need, Registry, RegistryParameters, Verdict
 from p2p.protocol.registry.interface import (
     EXPIRE_TIMER,
     OFFER_KEY,
+    PULL_TIMER,
     RENEW_TIMER,
     SEQ_KEY,
     AccountsBonded,
@@ -103,6 +104,10 @@ def published(effects: list[RegistryEffect]) -> list[CapacityAd]:
 
 def timers(effects: list[RegistryEffect]) -> dict[str, int]:
     return {one.key: one.at_ms for one in effects if isinstance(one, SetTimer)}
+
+
+def marks(*ads: Verified[CapacityAd]) -> bytes:
+    return b"".join(ad.value.signature[:4] for ad in ads)
 
 
 def learned(ad: Verified[CapacityAd]) -> list[RegistryEffect]:
@@ -602,10 +607,16 @@ def test_an_ad_published_to_nobody_is_repeated_after_the_first_connection() -> N
     effects = connect(registry, OTHERS[0], NOW + 100)
     at_ms = timers(effects)[RENEW_TIMER]
     assert NOW + 1_100 <= at_ms <= NOW + 2_100
-    assert effects == [AskAds(OTHERS[0].peer, b"", 64), SetTimer(RENEW_TIMER, Millis(at_ms))]
-    assert connect(registry, OTHERS[1], NOW + 200) == [AskAds(OTHERS[1].peer, b"", 64)]
+    known = marks(*registry.ads())
+    assert effects == [
+        SetTimer(PULL_TIMER, Millis(timers(effects)[PULL_TIMER])),
+        AskAds(OTHERS[0].peer, b"", 64, known=known),
+        SetTimer(RENEW_TIMER, Millis(at_ms)),
+    ]
+    again = connect(registry, OTHERS[1], NOW + 200)
+    assert again == [AskAds(OTHERS[1].peer, b"", 64, known=known)]
     registry.step(TimerFired(RENEW_TIMER), Millis(at_ms))
-    assert timers(connect(registry, OTHERS[2], at_ms + 1)) == {}
+    assert timers(connect(registry, OTHERS[2], NOW + 300)) == {}
 
 
 def test_only_the_first_neighbours_are_asked_until_the_node_was_alone_again() -> None:
@@ -616,19 +627,21 @@ def test_only_the_first_neighbours_are_asked_until_the_node_was_alone_again() ->
     assert asked == [OTHERS[0].peer, OTHERS[1].peer]
     for key in OTHERS:
         registry.step(PeerDisconnected(key.peer), NOW)
-    assert AskAds(OTHERS[5].peer, b"", 64) in connect(registry, OTHERS[5])
+    again = AskAds(OTHERS[5].peer, b"", 64, known=marks(*registry.ads()))
+    assert again in connect(registry, OTHERS[5])
 
 
 def test_pages_are_asked_for_while_they_are_full_and_rise() -> None:
     registry = started_registry(RegistryParameters(page_max=2))
     peer = OTHERS[5].peer
+    mine = [ad for ad in registry.ads() if ad.value.provider > OTHERS[1].account]
     connect(registry, OTHERS[5])
     ads = [make_ad(key) for key in OTHERS[:5]]
     effects = registry.step(AdsReceived(peer, tuple(ads[:2])), NOW)
     assert effects == [
         AdLearned(OTHERS[0].account, 1, ads[0].value.addrs),
         AdLearned(OTHERS[1].account, 1, ads[1].value.addrs),
-        AskAds(peer, OTHERS[1].account, 2),
+        AskAds(peer, OTHERS[1].account, 2, known=marks(*mine)),
     ]
     assert registry.step(AdsReceived(peer, tuple(ads[:2])), NOW) == []
     assert registry.step(AdsReceived(peer, tuple(ads[2:4])), NOW) == []
@@ -646,7 +659,7 @@ def test_a_short_page_is_the_last_and_pages_are_fewer_than_can_be_kept() -> None
         for effect in registry.step(AdsReceived(peer, tuple(ads[start : start + 2])), NOW)
         if isinstance(effect, AskAds)
     ]
-    assert asks == [AskAds(peer, OTHERS[1].account, 2)]
+    assert [(ask.peer, ask.after, ask.count) for ask in asks] == [(peer, OTHERS[1].account, 2)]
 
 
 def test_two_registries_converge_by_pages() -> None:
@@ -658,7 +671,8 @@ def test_two_registries_converge_by_pages() -> None:
     while queue:
         for effect in empty.step(queue.pop(), NOW):
             if isinstance(effect, AskAds):
-                page = tuple(Verified(ad) for ad in full.page(effect.after, effect.count))
+                asked = effect.after, effect.count, effect.until, effect.known
+                page = tuple(Verified(ad) for ad in full.page(*asked))
                 queue.append(AdsReceived(effect.peer, page))
     assert empty.ads() == full.ads()
     assert full.page(OTHERS[4].account, 9) == (full.ads()[5].value,)

@@ -16,6 +16,7 @@ from p2p.primitives.units import AccountId, Amount, Height, PeerId
 
 RENEW_TIMER: Final = "registry/renew"
 EXPIRE_TIMER: Final = "registry/expire"
+PULL_TIMER: Final = "registry/pull"
 
 OFFER_KEY: Final = b"offer"
 SEQ_KEY: Final = b"seq"
@@ -47,6 +48,11 @@ class RegistryParameters(msgspec.Struct, frozen=True):
     lot."""
     asks_max: int = 3
     """Neighbours asked for their ads after a time alone."""
+    pull_ms_min: int = 2_000
+    """Between questions for ads while they bring news, or neighbours change; a quarter more by
+    lot."""
+    pull_ms_max: int = 16_000
+    """The same when nothing happens: doubles up to this. Each costs four bytes an ad known."""
     page_max: Annotated[int, Meta(ge=1)] = 64
     """Ads in one answer: 256 KiB at most."""
     services: tuple[str, ...] = ("blob/1",)
@@ -92,6 +98,12 @@ class AdsReceived(msgspec.Struct, frozen=True):
     ads: tuple[Verified[CapacityAd], ...]
 
 
+class AskFailed(msgspec.Struct, frozen=True):
+    """A neighbour did not answer `AskAds`."""
+
+    peer: PeerId
+
+
 class AccountsBonded(msgspec.Struct, frozen=True):
     """Everybody who has something at stake on the chain; replaces the list before."""
 
@@ -105,6 +117,7 @@ RegistryInput = (
     | SpaceMeasured
     | AdReceived
     | AdsReceived
+    | AskFailed
     | AccountsBonded
     | PeerConnected
     | PeerDisconnected
@@ -139,11 +152,16 @@ class PublishAd(msgspec.Struct, frozen=True):
 
 
 class AskAds(msgspec.Struct, frozen=True):
-    """Ask a neighbour for up to `count` ads of providers above `after`, upwards."""
+    """Ask a neighbour for up to `count` ads that we lack, of providers above `after`, upwards.
+
+    `until` and `known` as in the request. Yields `AdsReceived` or `AskFailed`.
+    """
 
     peer: PeerId
     after: bytes
     count: int
+    until: bytes = b""
+    known: bytes = b""
 
 
 class AdLearned(msgspec.Struct, frozen=True):

@@ -21,6 +21,8 @@ Our own ad has a seq that is durable before the ad leaves, so no restart uses on
 A node without an offer advertises too, accepting nothing: ads are how nodes find one another.
 After a time alone it asks its first neighbours for the ads that it has missed, and one more at each
 of `early_ms`: the first ones may be newcomers themselves.
+
+Gossip may lose any ad, and a partition loses many: `Pulls` goes on asking for what is missing.
 """
 
 from typing import Final, assert_never
@@ -37,6 +39,7 @@ from p2p.primitives.signing import Signer, Verified
 from p2p.primitives.units import AccountId, Digest, Millis, PeerId
 from p2p.protocol.registry.interface import (
     EXPIRE_TIMER,
+    PULL_TIMER,
     RENEW_TIMER,
     AccountsBonded,
     AdConflictFound,
@@ -45,7 +48,7 @@ from p2p.protocol.registry.interface import (
     AdLearned,
     AdReceived,
     AdsReceived,
-    AskAds,
+    AskFailed,
     Judge,
     Need,
     OfferChanged,
@@ -58,6 +61,7 @@ from p2p.protocol.registry.interface import (
     Verdict,
 )
 from p2p.protocol.registry.own import OwnAd
+from p2p.protocol.registry.pulls import Pulls, missing
 from p2p.protocol.registry.table import AdTable, Allowance, Entry, spread_over_regions
 
 _SWEEP_MS_MIN: Final = 1_000
@@ -96,8 +100,7 @@ class Registry:
         self._early_ms: list[int] = []
         """Spans after that moment at which our ad is still to leave again."""
         self._asks_left = self._parameters.asks_max
-        self._asked: dict[PeerId, tuple[bytes, int]] = {}
-        """Last provider of the answers so far and the number of pages, by neighbour asked."""
+        self._pulls = Pulls(self._table, self._parameters, self._draws)
 
     # ---- queries ----------------------------------------------------------------------------
 
@@ -126,20 +129,28 @@ class Registry:
         found = self._table.find(asked)
         return spread_over_regions(found) if distinct_regions else found
 
-    def page(self, after: bytes, count: int) -> tuple[CapacityAd, ...]:
-        """The answer to a neighbour's `AskAds`: ads of providers above `after`, upwards."""
+    def page(
+        self, after: bytes, count: int, until: bytes = b"", known: bytes = b""
+    ) -> tuple[CapacityAd, ...]:
+        """The answer to a neighbour's `AskAds`: what it lacks of these providers, upwards."""
         count = min(count, self._parameters.page_max)
-        return tuple([ad.value for ad in self._table.above(after, count)])
+        if not until and not known:
+            return tuple([ad.value for ad in self._table.above(after, count)])
+        found = missing(self._table, after=after, count=count, until=until, known=known)
+        return tuple(found)
 
     # ---- the step ---------------------------------------------------------------------------
 
-    def step(self, event: RegistryInput, now_ms: Millis) -> list[RegistryEffect]:
+    def step(self, event: RegistryInput, now_ms: Millis) -> list[RegistryEffect]:  # noqa: PLR0911 - one an input
         """Take in one piece of news."""
         match event:
             case AdReceived(ad=ad):
                 return self._judge(ad, now_ms)
             case AdsReceived(peer=peer, ads=ads):
                 return self._take_page(peer, ads, now_ms)
+            case AskFailed(peer=peer):
+                self._pulls.failed(peer)
+                return []
             case OfferChanged(offer=offer):
                 return self._change_offer(offer, now_ms)
             case SpaceMeasured(free_bytes=free_bytes):
@@ -152,7 +163,7 @@ class Registry:
             case PeerConnected(peer=peer):
                 return self._meet(peer, now_ms)
             case PeerDisconnected(peer=peer):
-                return self._part(peer)
+                return self._part(peer, now_ms)
             case TimerFired(key=key):
                 return self._on_timer(key, now_ms)
             case Restored(rows=rows):
@@ -252,12 +263,12 @@ class Registry:
     def _meet(self, peer: PeerId, now_ms: Millis) -> list[RegistryEffect]:
         was_alone = not self._neighbours
         self._neighbours[peer] = None
-        effects: list[RegistryEffect] = []
+        effects: list[RegistryEffect] = [*self._pulls.met(peer, now_ms)]
         if was_alone:
             self._met_ms, self._early_ms = now_ms, list(self._parameters.early_ms)
-        if self._asks_left > 0 and peer not in self._asked:
+        if self._asks_left > 0 and not self._pulls.is_asking(peer):
             self._asks_left -= 1
-            effects += self._ask(peer, after=b"", pages=0)
+            effects += self._pulls.ask(peer)
         if self._unheard and self._published_ms is not None:
             self._unheard = False
             heard_ms = self._parameters.heard_ms
@@ -280,36 +291,28 @@ class Registry:
         if self._met_ms is None or not self._early_ms or now_ms < self._met_ms + self._early_ms[0]:
             return []
         self._early_ms = [span for span in self._early_ms if now_ms < self._met_ms + span]
-        others = [peer for peer in self._neighbours if peer not in self._asked]
-        return self._ask(self._draws.choice(others), after=b"", pages=0) if others else []
+        others = [peer for peer in self._neighbours if not self._pulls.is_asking(peer)]
+        return [*self._pulls.ask(self._draws.choice(others))] if others else []
 
-    def _part(self, peer: PeerId) -> list[RegistryEffect]:
+    def _part(self, peer: PeerId, now_ms: Millis) -> list[RegistryEffect]:
         self._neighbours.pop(peer, None)
-        self._asked.pop(peer, None)
         if not self._neighbours:
             self._asks_left = self._parameters.asks_max
-        return []
-
-    def _ask(self, peer: PeerId, *, after: bytes, pages: int) -> list[RegistryEffect]:
-        self._asked[peer] = (after, pages)
-        return [AskAds(peer, after, self._parameters.page_max)]
+        return [*self._pulls.parted(peer, now_ms)]
 
     def _take_page(
         self, peer: PeerId, ads: tuple[Verified[CapacityAd], ...], now_ms: Millis
     ) -> list[RegistryEffect]:
-        """Take in an answer; ask on while pages are full, rise, and are fewer than can be kept."""
-        after, pages = self._asked.pop(peer, (b"", -1))
-        if pages < 0:
+        """Take in an answer."""
+        if not self._pulls.is_asking(peer):
             return []
         effects: list[RegistryEffect] = []
         for ad in ads[: self._parameters.page_max]:
             judged = self._judge(ad, now_ms)
             effects += [effect for effect in judged if not isinstance(effect, Judge)]
-        page_max = self._parameters.page_max
-        more = len(ads) >= page_max and (pages + 1) * page_max < self._parameters.ads_max
-        if more and ads[-1].value.provider > after:
-            effects += self._ask(peer, after=ads[-1].value.provider, pages=pages + 1)
-        return effects
+        if any(isinstance(effect, AdLearned) for effect in effects):
+            effects += self._pulls.soon(now_ms)
+        return [*effects, *self._pulls.answered(peer, ads)]
 
     # ---- our own ad -------------------------------------------------------------------------
 
@@ -381,6 +384,8 @@ class Registry:
         if key == RENEW_TIMER:
             asks = self._be_early(now_ms)
             return [*self._advertise(now_ms), *asks]
+        if key == PULL_TIMER:
+            return [*self._pulls.fire(now_ms)]
         if key == EXPIRE_TIMER:
             return self._expire(now_ms)
         raise ValueError(f"the registry has no timer {key!r}")

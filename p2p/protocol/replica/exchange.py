@@ -86,7 +86,9 @@ class Exchange:
                 peers = self._wires.membership.peers_for(request, asked.peer)
                 self._wires.out.append(Respond(asked.request_id, peers))
             case AdsRequest():
-                page = self._wires.registry.page(request.after, request.count)
+                page = self._wires.registry.page(
+                    request.after, request.count, request.until, request.known
+                )
                 self._wires.out.append(Respond(asked.request_id, Ads(page)))
             case _:
                 assert_never(request)
@@ -156,7 +158,9 @@ class Exchange:
                 pass  # no machine asks these
             case PeersRequest():
                 self._wires.to_membership(failed, now_ms)
-            case StatusRequest() | RoundRequest() | AdsRequest():
+            case AdsRequest():
+                self._wires.to_registry(registry.AskFailed(failed.peer), now_ms)
+            case StatusRequest() | RoundRequest():
                 pass  # asked again of another neighbour in due time
             case _:
                 assert_never(request)

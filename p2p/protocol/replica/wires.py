@@ -299,7 +299,8 @@ class Wires:
                 case registry.PublishAd():
                     self.publish(Topic.ADS, effect.ad.value, now_ms)
                 case registry.AskAds():
-                    self.ask(effect.peer, AdsRequest(effect.after, effect.count))
+                    request = AdsRequest(effect.after, effect.count, effect.until, effect.known)
+                    self.ask(effect.peer, request)
                 case registry.AdLearned():
                     self.out.append(Notify(AdLearned(effect.provider, effect.seq)))
                     learned = membership.AdLearned(effect.provider, effect.addresses)
