@@ -91,6 +91,9 @@ class Book:
         self._entries: dict[AccountId, Entry] = {}
         self._dirty: dict[AccountId, None] = {}
         """Accounts whose row on disk is out of date."""
+        self._full_for: Worth | None = None
+        """For whom a search of a full book found no room, since when nothing made any: a thousand
+        newcomers must not cost a thousand searches."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,6 +169,7 @@ class Book:
             if self._make_room(Worth.WANTED if wanted else Worth.HEARSAY, keep):
                 entry = Entry(record.account, fitting, Worth.HEARSAY)
                 entry.source = source
+                self._full_for = None
                 self._entries[record.account] = entry
                 told += 1
         return truthful
@@ -181,6 +185,8 @@ class Book:
     def _make_room(self, newcomer: Worth, keep: Callable[[AccountId], bool]) -> bool:
         if len(self._entries) < self._parameters.book_max:
             return True
+        if self._full_for is not None and newcomer <= self._full_for:
+            return False
         loose = [one for one in self._entries.values() if not one.is_seed and not keep(one.account)]
         failing = [one for one in loose if one.failures >= self._parameters.failures_max]
         if failing:
@@ -189,9 +195,12 @@ class Book:
         lesser = [one for one in loose if one.worth < newcomer]
         if lesser:
             self._remove(min(lesser, key=lambda one: one.worth))
-        return bool(lesser)
+            return True
+        self._full_for = newcomer
+        return False
 
     def _remove(self, entry: Entry) -> None:
+        self._full_for = None
         del self._entries[entry.account]
         if entry.worth > Worth.HEARSAY:
             self._dirty[entry.account] = None
@@ -258,11 +267,13 @@ class Book:
             self._parameters.backoff_ms_max,
         )
         entry.failures += 1
+        self._full_for = None
         entry.failed_ms = now_ms
         entry.backoff_ms = span_ms - span_ms // 4 + draws.below(span_ms // 2 + 1)
 
     def rest(self, account: AccountId, now_ms: Millis, span_ms: int) -> None:
         """Leave a peer alone for a while, for no fault of its own."""
+        self._full_for = None  # Its connection kept it in the book.
         entry = self._entries.get(account)
         if entry is not None:
             entry.failed_ms, entry.backoff_ms = now_ms, span_ms
@@ -303,7 +314,7 @@ class Book:
 def _of_account(account: AccountId, addresses: tuple[str, ...]) -> tuple[str, ...]:
     """The addresses that lead to this account and to nobody else."""
     ending = "/p2p/" + account_text(account)
-    return tuple(address for address in addresses if address.endswith(ending))
+    return tuple([address for address in addresses if address.endswith(ending)])
 
 
 def _merged(first: tuple[str, ...], then: tuple[str, ...]) -> tuple[str, ...]:

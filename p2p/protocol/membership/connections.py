@@ -93,8 +93,12 @@ class Connections:
 
     def own_choices(self) -> int:
         """How many connections our own draws chose."""
-        connections = [one for one in self._all.values() if not one.is_leaving]
-        return sum(one.is_outbound and not one.is_sought for one in connections)
+        chosen = [
+            one.is_outbound and not one.is_sought
+            for one in self._all.values()
+            if not one.is_leaving
+        ]
+        return sum(chosen)
 
     def take_who_stayed(self, now_ms: Millis) -> list[PeerId]:
         """Outbound connections that outlasted their grace since the last call."""
@@ -129,11 +133,14 @@ class Connections:
         staying = self.staying()
         others = sum(not self._all[peer].is_wanted for peer in staying)
         others_max = max(parameters.peers_target, parameters.peers_max - len(self.sought))
+        is_crowd = others > others_max + parameters.surplus_max
+        if not is_crowd and len(staying) <= parameters.peers_max + parameters.surplus_max:
+            return []
         guests = self._removable(now_ms, outbound=False)
         plain = [peer for peer in guests if not self._all[peer].is_wanted]
         wanted = [peer for peer in guests if self._all[peer].is_wanted]
         gone: list[PeerId] = []
-        if others > others_max + parameters.surplus_max:
+        if is_crowd:
             gone = plain[: others - others_max]
         total = len(staying) - len(gone)
         if total > parameters.peers_max + parameters.surplus_max:

@@ -265,7 +265,7 @@ class Sync:
     def _ask_on(self, now_ms: Millis) -> list[SyncEffect]:
         """Ask for the lowest gaps, as far as bounds and neighbours allow."""
         effects: list[SyncEffect] = []
-        if max((one.height for one in self._neighbours.values()), default=0) <= self._height:
+        if max([one.height for one in self._neighbours.values()], default=0) <= self._height:
             self._behind_since_ms = None
             return effects
         if self._behind_since_ms is None:
