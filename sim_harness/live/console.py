@@ -74,6 +74,12 @@ class Console:
             task_status.started()
             await trio.sleep_forever()
 
+    @property
+    def faults(self) -> LiveFaults:
+        """Who carries out faults, while this runs."""
+        assert self._faults is not None, "it runs"
+        return self._faults
+
     def tell(self, text: str) -> None:
         """A line for the person."""
         seconds = (machine_ms() - self._began_ms) / 1000

@@ -17,6 +17,7 @@ import msgspec
 from p2p.node.quantities import parse_rate
 from p2p.primitives.units import Millis
 from sim_harness.adversaries.table import ADVERSARIES
+from sim_harness.live.only_live import ONLY_LIVE, SlowReader
 from sim_harness.scenario import schema
 from sim_harness.scenario.quantities import parse_share, parse_span
 from sim_harness.scenario.schema import Fault
@@ -25,10 +26,14 @@ from sim_harness.scenario.selectors import SETS, Population, check_selector
 HELP: Final[dict[str, str]] = {
     "add": "add FILE [NODE]           store a file with the product's own `p2p add`",
     "bandwidth": "bandwidth RATE [WHO] [for SPAN]    narrow uplinks, as 256 kbit/s",
+    "black_hole": "black_hole WHO [for SPAN]          dials succeed, and nothing arrives",
     "byzantine": "byzantine WHO KIND        these nodes start again as liars",
     "clock": "clock SPAN [WHO] [for SPAN]        set clocks apart, also by -3s",
     "delay": "delay SPAN [+-SPAN] [WHO] [for SPAN]   messages take longer",
     "disk_full": "disk_full WHO [for SPAN]           the kernel refuses every write",
+    "empty_disk": "empty_disk WHO [for SPAN]          killed, and back with keys and nothing else",
+    "few_files": "few_files WHO [for SPAN]           no descriptor is left",
+    "half_open": "half_open WHO             they lose their connections, nobody is told",
     "heal": "heal                      undo all that is hurt",
     "help": "help                      these lines",
     "kill": "kill WHO [for SPAN]                SIGKILL; they stay down until heal or restart",
@@ -39,6 +44,7 @@ HELP: Final[dict[str, str]] = {
     "restart": "restart WHO               start them again on the same homes",
     "slow_cpu": "slow_cpu SHARE WHO [for SPAN]      a share of a core",
     "slow_disk": "slow_disk SPAN [WHO] [for SPAN]    every commit takes longer",
+    "slow_reader": "slow_reader BYTES WHO [for SPAN]   bytes a second that they read",
     "status": "status                    the network in a few lines",
     "torn_write": "torn_write WHO            power fails within their next write",
 }
@@ -122,7 +128,7 @@ def _parse(word: str, rest: str, population: Population) -> Said:
             raise ValueError(f"no word {word!r}{hint}")
 
 
-def _fault(word: str, rest: str, population: Population) -> Fault:
+def _fault(word: str, rest: str, population: Population) -> Fault:  # noqa: PLR0911 - one a word
     rest, lasts = _lasting(rest)
     if word == "partition":
         groups = tuple(
@@ -132,8 +138,10 @@ def _fault(word: str, rest: str, population: Population) -> Fault:
             raise ValueError("a partition has two groups or more, with | between them")
         return schema.Partition(groups=groups, lasts=lasts)
     first, _, others = rest.partition(" ")
-    if word in ("kill", "disk_full", "torn_write"):
-        kind = schema.FAULTS[word]
+    if word in ("black_hole", "disk_full", "empty_disk", "few_files", "half_open", "kill") or (
+        word == "torn_write"
+    ):
+        kind = schema.FAULTS.get(word) or ONLY_LIVE[word]
         return kind(nodes=who(rest, population), lasts=lasts or _brief(word))
     if word == "pause":
         whom, _, span = rest.rpartition(" ")
@@ -161,6 +169,8 @@ def _fault(word: str, rest: str, population: Population) -> Fault:
             return schema.Loss(share=parse_share(first), nodes=whom, lasts=lasts)
         case "slow_cpu":
             return schema.SlowCpu(speed=parse_share(first), nodes=whom, lasts=lasts)
+        case "slow_reader":
+            return SlowReader(rate=max(1, int(first)), nodes=whom, lasts=lasts)
         case "slow_disk":
             return schema.SlowDisk(add=parse_span(first), nodes=whom, lasts=lasts)
         case _:
@@ -170,7 +180,7 @@ def _fault(word: str, rest: str, population: Population) -> Fault:
 
 
 def _brief(word: str) -> Millis | None:
-    return Millis(2_000) if word == "torn_write" else None
+    return Millis(2_000) if word in ("empty_disk", "half_open", "torn_write") else None
 
 
 def _lasting(rest: str) -> tuple[str, Millis | None]:

@@ -5,7 +5,9 @@ What lies on links, clocks and disks at present is told to every process that st
 serves. One order at a time goes to a node's process (a lock each); nodes are hurt side by side.
 """
 
+import os
 import resource
+import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
@@ -220,14 +222,27 @@ class Hands:
         except ProcessLookupError:
             pass  # It has just ended.
 
-    async def limit_descriptors(self, index: int, count: int) -> int:
-        """Let a process have so many descriptors at most; how many it could have before."""
+    def limit_descriptors(self, index: int, more: int) -> int:
+        """Let a process have so many descriptors more; how many it could have before."""
         pid = self.cluster.nodes[index].pid
         if pid is None:
-            return count
+            return 0
+        # A new descriptor takes the lowest number that is free, and the limit is one of numbers.
+        open_now = max((int(name) for name in os.listdir(f"/proc/{pid}/fd")), default=0)
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, hard))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 1 + more, hard))
         return soft
+
+    def free_descriptors(self, index: int, soft: int) -> None:
+        """Let a process have as many as before."""
+        pid = self.cluster.nodes[index].pid
+        if pid is not None and soft:
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+    async def wipe(self, index: int) -> None:
+        """Remove the data of a node that is down; key, genesis and config stay."""
+        shutil.rmtree(Home(self.cluster.nodes[index].home).data_path, ignore_errors=True)
 
     # ---- orders --------------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ lasted, in `measured`.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
 import trio
 
 from p2p.node.home import Home
 from p2p.primitives.units import BASIS_POINTS
+from sim_harness.live import only_live
 from sim_harness.live.hands import Hands
 from sim_harness.live.injected import damage_page
 from sim_harness.live.live_churn import LiveChurn
@@ -57,6 +57,8 @@ class LiveFaults:
         self._start_s = trio.current_time()
         self._active: dict[int, Undo] = {}
         self._numbers = 0
+        self.records: dict[int, FaultRecord] = {}
+        """By number, what faults did."""
         self.touched: set[int] = set()
         """Nodes that any fault had."""
         self.last_end_ms: int | None = None
@@ -107,6 +109,7 @@ class LiveFaults:
         record = FaultRecord(fault.kind, self.now_ms, chosen, "", fault.line)
         self.touched.update(chosen)
         number, self._numbers = self._numbers, self._numbers + 1
+        self.records[number] = record
         probe = Probe(self.hands, fault, chosen[:MEASURED_MAX])
         with trio.CancelScope(shield=True):
             await probe.begin()
@@ -198,7 +201,40 @@ class LiveFaults:
                 await churn.begin()
                 return churn.stop, f"{who} leave and come back, {fault.sessions}"
             case _:
+                return await self._only_live(fault, chosen)
+
+    async def _only_live(self, fault: Fault, chosen: list[int]) -> tuple[Undo, str]:
+        """Words that only sockets and processes know."""
+        who = names(chosen)
+        match fault:
+            case only_live.BlackHole():
+                hole = RuleSpec(tuple(chosen), swallows=True)
+                return await self._weather(hole), f"nothing arrives from or at {who}"
+            case only_live.HalfOpen():
+                await self.hands.forget_connections(chosen)
+                return nothing, f"{who} lost their ends of all connections"
+            case only_live.SlowReader(rate=rate):
+                slow = RuleSpec(tuple(chosen), reads_per_second=rate)
+                return await self._weather(slow), f"{who} read {rate} B/s of a connection"
+            case only_live.FewFiles(more=more):
+                return await self._few_files(chosen, more), f"{more} descriptors more for {who}"
+            case only_live.EmptyDisk():
+                await self.hands.each(chosen, self.hands.take_down)
+                await self.hands.each(chosen, self.hands.wipe)
+                return (
+                    lambda: self.hands.each(chosen, self.hands.let_up)
+                ), f"{who} killed, and their disks are empty"
+            case _:
                 raise TypeError(f"no word for {fault.kind}")
+
+    async def _few_files(self, nodes: list[int], more: int) -> Undo:
+        before = {index: self.hands.limit_descriptors(index, more) for index in nodes}
+
+        async def undo() -> None:
+            for index, limit in before.items():
+                self.hands.free_descriptors(index, limit)
+
+        return undo
 
     async def _kill(self, nodes: list[int]) -> Undo:
         await self.hands.each(nodes, self.hands.take_down)
@@ -265,6 +301,5 @@ class LiveFaults:
         return {index: self.world.nodes[index].crashes for index in nodes}
 
 
-def fault_of(kind: str, **keys: object) -> Fault:
-    """A fault by its kind. Raises msgspec.ValidationError, KeyError."""
-    return msgspec.convert(keys, schema.FAULTS[kind])
+async def nothing() -> None:
+    """There is nothing to undo."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from sim_harness.live import only_live
 from sim_harness.live.cluster import NodeState
 from sim_harness.live.hands import Hands
 from sim_harness.live.messages import Measured
@@ -26,6 +27,9 @@ PROCESSES: Final = (
     schema.CorruptPage,
     schema.SlowCpu,
     schema.Churn,
+    only_live.EmptyDisk,
+    only_live.FewFiles,
+    only_live.HalfOpen,
 )
 """Faults of whole processes, which are not asked."""
 
@@ -42,12 +46,14 @@ class Probe:
         self._began_s = time.monotonic()
         self._seen: dict[int, NodeState] = {}
         self._cpu_s: dict[int, float] = {}
+        self._peers_before = 0
 
     async def begin(self) -> None:
         """Before the harm: nodes begin to measure anew."""
         if self._asks_nodes:
             self._before = await self._hands.measure(self._nodes)
         self._cpu_s = self._processors()
+        self._peers_before = self._peers()
         self._began_s = time.monotonic()
 
     async def before_end(self) -> None:
@@ -56,7 +62,7 @@ class Probe:
             self._during = await self._hands.measure(self._nodes)
         self._seen = {index: self._hands.cluster.nodes[index].state for index in self._nodes}
 
-    async def end(self) -> str:
+    async def end(self) -> str:  # noqa: PLR0911 - one a word
         """When it is undone: the line."""
         lasted_s = time.monotonic() - self._began_s
         match self._fault:
@@ -69,6 +75,12 @@ class Probe:
                 return f"torn at the end of the log: {', '.join(torn) or 'nothing'}"
             case schema.DiskFull():
                 return self._states(NodeState.DOWN, "stopped with nothing half written", lasted_s)
+            case only_live.FewFiles():
+                return f"{self._refused()} times no descriptor was left, {lasted_s:.1f} s"
+            case only_live.EmptyDisk():
+                return self._states(NodeState.DOWN, "down, data removed", lasted_s)
+            case only_live.HalfOpen():
+                return f"{self._peers_before} connections before, {self._peers()} after"
             case schema.CorruptPage():
                 return self._states(NodeState.DOWN, "down, a page overwritten", lasted_s)
             case schema.SlowCpu():
@@ -92,6 +104,20 @@ class Probe:
         pids = [self._hands.cluster.nodes[index].pid for index in self._nodes]
         found = {pid: usage(pid) for pid in pids if pid is not None}
         return {pid: one.cpu_s for pid, one in found.items() if one is not None}
+
+    def _peers(self) -> int:
+        """Connections of the victims, as they told last."""
+        nodes = [self._hands.cluster.nodes[index] for index in self._nodes]
+        return sum(node.status.peers for node in nodes if node.status is not None)
+
+    def _refused(self) -> int:
+        """Lines in the victims' logs that say so."""
+        found = 0
+        for index in self._nodes:
+            log = self._hands.cluster.nodes[index].log
+            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            found += text.count("Too many open files")
+        return found
 
     def _states(self, state: NodeState, word: str, lasted_s: float) -> str:
         count = sum(found is state for found in self._seen.values())
@@ -127,8 +153,13 @@ class Probe:
             case schema.ClockSkew():
                 worst = max((one.clock_ms for one in told), key=abs)
                 return f"the node's clock is {worst:+.0f} ms off the machine's"
+            case only_live.BlackHole():
+                return f"{sum(one.swallowed for one in told)} B sent and gone"
+            case only_live.SlowReader():
+                rates = [one.read_bytes / one.at_s for one in told if one.at_s > 0]
+                return f"{max(rates, default=0):.0f} B/s read over all connections"
             case _:
-                return ""
+                return f"{lasted_s:.1f} s"
 
 
 def _since(early: Measured, late: Measured) -> Measured:
