@@ -2,7 +2,7 @@
 
     python examples/live_words.py [--nodes 6] [--json]
 
-Takes about two minutes. Each word hurts one or two nodes of a running network for a few seconds; the
+Takes about two minutes. Each word hurts a node or two of a running network for a few seconds; the
 nodes' own processes, the kernel and the disk say what became of it.
 """
 
