@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from p2p.api.commands import blobs, channel, ledger, light, local, node, offer
+from p2p.api.commands import blobs, channel, consensus, ledger, light, local, node, offer
 from p2p.node.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 local.add_commands(app)
 node.add_commands(app)
+consensus.add_commands(app)
 blobs.add_commands(app)
 app.add_typer(offer.app, name="offer", help="What this node lends, and whether.")
 app.add_typer(channel.app, name="channel", help="Deposits that pay providers.")

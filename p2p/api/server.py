@@ -4,6 +4,7 @@
          /channels?all=1 /receipts /obligations /account?id= /rewards?height= /blocks/{height}
          /blocks/{height}/certificate /evidence
          /events                                one JSON object a line, as they happen
+         /metrics                               Prometheus's text format
     POST /offer /tx                             see `bodies`
          /blobs /blobs/{id}/get                 progress, one JSON object a line, then the result
 
@@ -41,8 +42,10 @@ from p2p.api.bodies import (
     TransactionBody,
     parse_digest,
 )
+from p2p.api.consensus import consensus
 from p2p.api.guard import Guard
 from p2p.api.lines import LineStream
+from p2p.api.metrics import CONTENT_TYPE, metrics
 from p2p.api.values import Row
 from p2p.node.config import Config
 from p2p.node.errors import UserError
@@ -135,6 +138,7 @@ class _Handlers:
             "/ads": lambda request: queries.ads(node, _limit(request)),
             "/offer": lambda _: queries.offer(node),
             "/validators": lambda _: queries.validators(node),
+            "/consensus": lambda _: consensus(node),
             "/channels": lambda request: queries.channels(
                 node, everybody="all" in request.query_params, limit=_limit(request)
             ),
@@ -156,6 +160,7 @@ class _Handlers:
         gets: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/health": self._health,
             "/events": self._events,
+            "/metrics": self._metrics,
             **{path: partial(_answer, query) for path, query in answers.items()},
         }
         return [
@@ -168,6 +173,9 @@ class _Handlers:
     async def _health(self, request: Request) -> Response:
         ok, body = queries.health(self._node)
         return _json(body, 200 if ok else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(metrics(self._node), media_type=CONTENT_TYPE)
 
     def _account(self, request: Request) -> Row:
         text = request.query_params.get("id")

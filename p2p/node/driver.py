@@ -90,6 +90,7 @@ class Driver:
         transport: Transport,
         verifier: Verifier,
         clock: SteadyClock,
+        after_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._replica = replica
         self._store = store
@@ -97,6 +98,7 @@ class Driver:
         self._verifier = verifier
         self._clock = clock
         self._timers = Timers()
+        self._after_step = after_step
         self._inbox: deque[ReplicaInput] = deque()
         self._wake = trio.Event()
         self._room = trio.Event()
@@ -164,7 +166,9 @@ class Driver:
         return effects
 
     def _step(self, item: ReplicaInput, now_ms: Millis, effects: list[ReplicaEffect]) -> None:
-        for effect in self._replica.step(item, now_ms):
+        told = self._replica.step(item, now_ms)
+        self._after_step()
+        for effect in told:
             match effect:
                 case Verify():
                     self._step(self._verified(effect), now_ms, effects)

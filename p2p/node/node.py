@@ -33,6 +33,7 @@ from p2p.node.errors import UserError
 from p2p.node.home import Home
 from p2p.node.key_state import KeyState, KeyStateStore
 from p2p.node.port import NodePort
+from p2p.node.step_log import StepLog
 from p2p.node.verifier import Verifier
 from p2p.primitives.keys import peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
@@ -143,6 +144,7 @@ class Node:
             seed=secrets.token_bytes(32),
         )
         self._key = key
+        self._steps = StepLog()
         self.files = BlobFiles(home.blobs_path, capacity_bytes=int(config.storage.capacity))
         self._blob_service = BlobService(self, self.files)
         self.driver = Driver(
@@ -151,8 +153,12 @@ class Node:
             transport=self.transport,
             verifier=self.verifier,
             clock=self._clock,
+            after_step=self._log_step,
         )
         self.driver.streams[BLOB_PROTOCOL] = self._blob_service.serve
+
+    def _log_step(self) -> None:
+        self._steps.look(self.replica.chain.driver)
 
     @property
     def blobs(self) -> BlobConsumer:

@@ -148,6 +148,11 @@ class ConsensusDriver:
             return len(self._early), 0
         return len(self._open.votes) + len(self._early), len(self._open.proposals)
 
+    def ballots(self, round_: Round, kind: VoteKind) -> tuple[Vote, ...]:
+        """The votes that count in a round of the height, one a validator, by arrival."""
+        tally = None if self._open is None else self._open.votes.tally(round_, kind)
+        return () if tally is None else tuple(tally.first.values())
+
     def own_messages(self) -> tuple[Message, ...]:
         """What we signed in the last round of the open height that we signed in."""
         return () if self._open is None else self._voice.spoken(self._open.height)
