@@ -4,6 +4,7 @@
 other's signatures.
 """
 
+from functools import cached_property
 from typing import Annotated, Final
 
 import msgspec
@@ -89,7 +90,7 @@ class GenesisAccount(Value, frozen=True):
     bonded: AmountField = Amount(0)
 
 
-class Genesis(Value, frozen=True):
+class Genesis(Value, frozen=True, dict=True):
     """The whole of a chain's beginning."""
 
     name: NameText
@@ -97,9 +98,9 @@ class Genesis(Value, frozen=True):
     parameters: Parameters
     accounts: Annotated[tuple[GenesisAccount, ...], Meta(min_length=1, max_length=10_000)]
 
-    @property
+    @cached_property
     def chain_id(self) -> Digest:
-        """Digest of the canonical genesis."""
+        """Digest of the canonical genesis; computed at most once."""
         return digest(encode(self))
 
     @property
