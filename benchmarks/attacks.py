@@ -8,8 +8,9 @@ to everybody. Attackers connect to all of them, or to one victim, and do their w
 reached the other honest nodes (in an eclipse: the victim) within 3 s, and the 99th percentile.
 
 `caught` is counted over pairs of an honest node and an attacker that it had to do with for 5 s of
-the attack (of those that merely keep silent: that were in its mesh for 50 s): the share of pairs in
-which the node holds the attacker below the graylist threshold, or has banned it, at the end.
+the attack (of those that merely keep silent: that were in its mesh of the ads for 50 s): the share
+of pairs in which the node holds the attacker below the graylist threshold, or has banned it, when
+the attack ends.
 `harmed` counts honest nodes that another honest node holds below 0 at the end, or banned.
 
 Without scoring every score is 0 and no fault is ever punished by a ban: GossipSub v1.0.
@@ -29,6 +30,7 @@ from typing import Final
 import msgspec
 
 from p2p.model.offer import Offer
+from p2p.model.topic import Topic, topic_name
 from p2p.primitives.units import AccountId, Millis, PeerId
 from p2p.protocol.gossip import GossipParameters, ScoreParameters
 from p2p.protocol.interface import AdLearned, ChangeOffer
@@ -44,7 +46,7 @@ SEED: Final = 5
 VALIDATORS: Final = 4
 WITHIN_MS: Final = 3_000
 PROBES_PER_S: Final = 3
-SETTLE_S: Final = 30
+SETTLE_S: Final = 25
 """Before the attack: meshes stand, and every ad is known."""
 JUDGED_S: Final = 5
 """An attacker that a node had to do with for so long is one that it should have judged; for those
@@ -60,17 +62,17 @@ class Attack(msgspec.Struct, frozen=True):
     options: dict[str, int] = {}
     victim: int = -1
     attackers_first: bool = False
-    attack_s: int = 100
+    attack_s: int = 70
 
 
 ATTACKS: Final = {
     "eclipse": Attack("mute", {"begin_s": SETTLE_S}, victim=60),
     "cold_boot": Attack("mute", attackers_first=True),
-    "covert_flash": Attack("mute", {"begin_s": SETTLE_S + 30}),
-    "ihave_spam": Attack("ihave_spammer", {"begin_s": SETTLE_S}, attack_s=30),
-    "iwant_flood": Attack("iwant_flooder", {"begin_s": SETTLE_S}, attack_s=30),
-    "graft_flood": Attack("graft_flooder", {"begin_s": SETTLE_S}, attack_s=30),
-    "invalid_spam": Attack("invalid_spammer", {"begin_s": SETTLE_S}, attack_s=30),
+    "covert_flash": Attack("mute", {"begin_s": SETTLE_S + 20}),
+    "ihave_spam": Attack("ihave_spammer", {"begin_s": SETTLE_S}, attack_s=20),
+    "iwant_flood": Attack("iwant_flooder", {"begin_s": SETTLE_S}, attack_s=20),
+    "graft_flood": Attack("graft_flooder", {"begin_s": SETTLE_S}, attack_s=20),
+    "invalid_spam": Attack("invalid_spammer", {"begin_s": SETTLE_S}, attack_s=20),
     "mute": Attack("mute", {"begin_s": SETTLE_S}),
 }
 
@@ -184,6 +186,7 @@ def watch_meetings(
     world: World, met: dict[tuple[int, PeerId], int], *, in_mesh: bool, begin_ms: int
 ) -> None:
     """Count the seconds of the attack in which an honest node had to do with a liar."""
+    ads = topic_name(Topic.ADS, world.genesis.chain_id)
 
     def look() -> bytes:
         world.heap.after(1_000 * MICROS_PER_MS, "look", look)
@@ -193,7 +196,7 @@ def watch_meetings(
             gossip = node.replica.gossip
             here = gossip.connected()
             if in_mesh:
-                here = tuple({peer: None for one in gossip.topics for peer in gossip.mesh(one)})
+                here = gossip.mesh(ads)
             for peer in here:
                 if not world.is_honest(world.by_peer[peer]):
                     met[node.index, peer] = met.get((node.index, peer), 0) + 1

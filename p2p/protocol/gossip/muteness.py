@@ -48,6 +48,8 @@ class Muteness:
     def _judge(self, neighbour: Neighbour, topic: str, total: int, now_ms: int) -> None:
         rules = self._parameters.of(topic)
         before, since_ms = neighbour.heard[topic]
+        if total == before:
+            neighbour.heard[topic] = (total, now_ms)  # nothing to talk about
         if total - before < rules.mute_messages or now_ms - since_ms < rules.mute_ms:
             return
         neighbour.heard[topic] = (total, now_ms)
