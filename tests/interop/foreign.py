@@ -21,7 +21,7 @@ from p2p.primitives.units import PeerId
 from tests.network.nodes import wait_until
 
 HERE = Path(__file__).parent
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 EVENTS_MAX = 10_000
 
 Event = dict[str, object]
