@@ -20,6 +20,8 @@ from p2p.node.toml_files import read_toml
 from p2p.primitives.units import MIB, Amount
 
 CONFIG_BYTES_MAX: Final = MIB
+RETAIN_MIN: Final = 200
+"""Two snapshot intervals (p2p.protocol.replica.parameters)."""
 
 
 class ByteCount(int):
@@ -89,6 +91,15 @@ class StorageConfig(_Section, frozen=True):
 
     capacity: ByteCount = ByteCount(10 * 1024 * MIB)
     """Blobs never take more than this."""
+    retain_blocks: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """Blocks that are kept; 0 keeps all."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.retain_blocks <= RETAIN_MIN:
+            raise ValueError(
+                f"retain_blocks is 0 (keep all) or more than {RETAIN_MIN}: others who start fetch"
+                " states that old, and need their headers"
+            )
 
 
 class OfferConfig(_Section, frozen=True):
@@ -204,6 +215,9 @@ _COMMENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "api.listen": ("Loopback only; port 0 lets the system choose (see data/api.json).",),
     "storage.capacity": ("The most that other people's blobs may take on this disk.",),
+    "storage.retain_blocks": (
+        "Newest blocks to keep; 0 keeps all. State and proofs stay whole.",
+    ),
     "offer.accepting": (
         "What is lent to the network when the node first starts. Later, `p2p offer` changes it.",
         "Nothing is lent before this is true (or `p2p offer resume` was said).",

@@ -267,6 +267,7 @@ def _parameters(config: Config) -> NodeParameters:
     network = config.network
     return NodeParameters(
         gossip=GossipParameters(flush_ms=network.flush_ms),
+        retain_blocks=config.storage.retain_blocks,
         membership=MembershipParameters(
             peers_target=network.peers_target,
             peers_max=max(4 * network.peers_target, MembershipParameters().peers_max),
