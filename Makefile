@@ -47,6 +47,9 @@ bench: $(READY) ## every benchmark, as JSON in runs/bench (BENCHMARKS="streams r
 		cat runs/bench/$$name.json; \
 	done
 
+soak: $(READY) ## three minutes of random faults on twenty real nodes; report in runs/
+	@$(BIN)/sim-harness run examples/scenarios/live-soak.toml --world live
+
 format: $(READY) ## format, and fix what lint can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
+from sim_harness import doctor as doctoring
 from sim_harness import exploring
 from sim_harness.compare import command as comparing
 from sim_harness.exploring import (
@@ -285,6 +286,7 @@ app.command()(exploring.replay)
 app.command()(exploring.diff)
 app.command()(exploring.swarm)
 app.command()(exploring.shrink)
+app.command()(doctoring.doctor)
 app.command()(sweeping.sweep)
 app.command()(comparing.compare)
 

@@ -1,0 +1,112 @@
+"""`sim-harness doctor`: what this machine offers for breaking networks, found out by trying."""
+
+import ctypes.util
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+TRY_S: Final = 10
+"""For one attempt."""
+FAKETIME: Final = (
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+)
+DESCRIPTORS_PER_NODE: Final = 60
+"""The most that a node of a hundred had open."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One thing that was looked for."""
+
+    name: str
+    works: bool
+    used: bool
+    """Whether words of scenarios rest on it; the rest is only told."""
+    what: str
+
+
+def examine() -> list[Found]:
+    """Try everything; nothing stays behind: networks are tried in a namespace that ends with it."""
+    pids = _number("/proc/sys/kernel/pid_max")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [
+        Found("transport wrapper", True, True, "partition, delay, loss, bandwidth; no privilege"),
+        Found("signals", os.name == "posix", True, "kill, pause, slow_cpu"),
+        Found("prlimit", hasattr(resource, "prlimit"), True, "disk_full, few_files"),
+        Found("parent-death signal", Path("/proc/self").exists(), True, "nobody is left behind"),
+        Found("process ids", pids >= 4_096, True, f"{pids} in all"),
+        Found("descriptors", files >= DESCRIPTORS_PER_NODE, True, f"{files} for each process"),
+        Found("autogroup", _autogroup(), True, "a run can be given precedence (root)"),
+        _try("nftables", "nft add table inet gigmesh", "packet filters"),
+        _try("tbf", "tc qdisc add dev lo root tbf rate 8mbit burst 32k latency 50ms", "bandwidth"),
+        _try("netem", "tc qdisc add dev lo root netem delay 10ms", "delay and loss"),
+        Found("cgroups", _cgroups(), False, "processor and disk quotas"),
+        Found("libfaketime", _faketime(), False, "clocks of unchanged programs"),
+    ]
+
+
+def _number(path: str) -> int:
+    try:
+        return int(Path(path).read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _autogroup() -> bool:
+    return os.geteuid() == 0 and os.access("/proc/self/autogroup", os.W_OK)
+
+
+def _cgroups() -> bool:
+    root = Path("/sys/fs/cgroup")
+    return (os.access(root, os.W_OK) and any(root.glob("**/cpu.cfs_quota_us"))) or os.access(
+        root / "cgroup.subtree_control", os.W_OK
+    )
+
+
+def _faketime() -> bool:
+    found = ctypes.util.find_library("faketime")
+    return found is not None or any(Path(one).exists() for one in FAKETIME)
+
+
+def _try(name: str, command: str, what: str) -> Found:
+    """Run a command in a network namespace of its own."""
+    words = command.split()
+    if shutil.which(words[0]) is None or shutil.which("unshare") is None:
+        missing = words[0] if shutil.which(words[0]) is None else "unshare"
+        return Found(name, False, False, f"{what}; there is no {missing} here")
+    try:
+        done = subprocess.run(
+            ["unshare", "-rn", *words], capture_output=True, text=True, timeout=TRY_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Found(name, False, False, f"{what}; {error}")
+    told = done.stderr.strip().splitlines()[-1:] or [""]
+    return Found(name, not done.returncode, False, what if not done.returncode else told[0][:80])
+
+
+def doctor(
+    *, json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
+) -> None:
+    """See what this machine offers for breaking networks, each found out by trying."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = examine()
+    if json:
+        typer.echo(msgspec.json.encode({"found": found}).decode())
+    else:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("", "what", "", "for"):
+            table.add_column(name)
+        for one in found:
+            mark = "[green]works[/]" if one.works else "[yellow]not here[/]"
+            table.add_row(mark, one.name, "used" if one.used else "not used", one.what)
+        Console().print(table)
+    if any(one.used and not one.works and one.name != "autogroup" for one in found):
+        raise typer.Exit(1)
