@@ -68,6 +68,8 @@ from p2p.protocol.sync import Sync
 from p2p.protocol.sync import interface as sync
 
 GAPS_TIMER: Final = "replica/gaps"
+FAULT_POINTS: Final = 5.0
+"""What a fault outside gossip costs a peer of its gossip score; forgiven by half in a minute."""
 _TOPICS_OF_VALIDATORS: Final = (
     Topic.EVIDENCE,
     Topic.RECEIPTS,
@@ -175,7 +177,8 @@ class Wires:
                     topic = self._topics[effect.topic]
                     self.out.append(Verify(effect.message_id, topic, effect.data, effect.peer))
                 case Penalize():
-                    self.penalize(effect.peer, effect.reason, effect.detail, now_ms)
+                    # Its own judgement: the score has it already.
+                    self._report(effect.peer, effect.reason, effect.detail, now_ms)
                 case gossip.SuggestPeers():
                     pass  # peers of a peer: the membership asks for them with addresses
                 case _:
@@ -336,6 +339,12 @@ class Wires:
                     assert_never(effect)
 
     def penalize(self, peer: PeerId, reason: Reason, detail: str, now_ms: Millis) -> None:
+        """A peer was at fault outside gossip: gossip hears of it, too (gossipsub v1.1: P5)."""
+        self._report(peer, reason, detail, now_ms)
+        points = self.gossip.rating(peer) - FAULT_POINTS
+        self.to_gossip(gossip.PeerRated(peer, points), now_ms)
+
+    def _report(self, peer: PeerId, reason: Reason, detail: str, now_ms: Millis) -> None:
         self.out.append(Notify(PeerPenalized(peer, reason, detail)))
         self.to_membership(membership.Misbehaved(peer, reason), now_ms)
 
