@@ -18,8 +18,8 @@ from p2p.protocol.interface import EvidenceFound, PeerPenalized, StakeSlashed
 from p2p.protocol.ledger import build_block
 from tests.protocol.ledger import lies
 from tests.protocol.ledger.chain import Chain
-from tests.protocol.replica.bench import CHAIN, STRANGER, Bench, certify, vote
-from tests.protocol.replica.test_chain import events, following, others, published
+from tests.protocol.replica.bench import CHAIN, STRANGER, Bench, certify, events, published, vote
+from tests.protocol.replica.test_chain import following, others
 
 RED, BLUE = digest(b"red"), digest(b"blue")
 
@@ -117,14 +117,8 @@ def test_false_evidence_is_its_senders_fault_and_pointless_evidence_nobodys() ->
     liar, sender, _ = others(bench)
     same = vote(liar, RED)
     no_lie = Evidence(DoubleVote(same, same), sender.account)
-    forged = proof(liar)
-    forged = msgspec.structs.replace(
-        forged,
-        offence=msgspec.structs.replace(
-            forged.offence,
-            second=msgspec.structs.replace(forged.offence.second, signature=bytes(64)),
-        ),
-    )
+    false = msgspec.structs.replace(vote(liar, BLUE), signature=bytes(64))
+    forged = Evidence(DoubleVote(vote(liar, RED), false), sender.account)
     reasons = []
     for value in (no_lie, forged, proof(STRANGER), proof(liar, height=9)):
         heard = events(bench.hear(sender.peer, Topic.EVIDENCE, value))
