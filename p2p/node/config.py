@@ -215,9 +215,7 @@ _COMMENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "api.listen": ("Loopback only; port 0 lets the system choose (see data/api.json).",),
     "storage.capacity": ("The most that other people's blobs may take on this disk.",),
-    "storage.retain_blocks": (
-        "Newest blocks to keep; 0 keeps all. State and proofs stay whole.",
-    ),
+    "storage.retain_blocks": ("Newest blocks to keep; 0 keeps all. State and proofs stay whole.",),
     "offer.accepting": (
         "What is lent to the network when the node first starts. Later, `p2p offer` changes it.",
         "Nothing is lent before this is true (or `p2p offer resume` was said).",

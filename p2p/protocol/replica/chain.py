@@ -85,7 +85,14 @@ class StateInstalled(msgspec.Struct, frozen=True):
 
 ChainEffect = (
     StateInstalled
-    | Persist | SetTimer | CancelTimer | Penalize | Notify | Publish | Contradicted | BlockCommitted
+    | Persist
+    | SetTimer
+    | CancelTimer
+    | Penalize
+    | Notify
+    | Publish
+    | Contradicted
+    | BlockCommitted
 )
 
 
