@@ -1,10 +1,10 @@
 """How far one machine gets: `python -m benchmarks.ladder [--nodes 25,50,100] [--json]`.
 
-For each number of nodes, twice: our whole nodes (consensus, ledger, ads, SQLite), and stock hosts of
-py-libp2p with their own GossipSub that carry the same ads and nothing else. Both are forked by the same
-parent, report over the same sockets, and publish when they are told to. The table says how long the
-network took to stand, how late ads were, what a node took of a processor while one ad a second went
-round, and the memory of all processes.
+For each number of nodes, twice: our whole nodes (consensus, ledger, ads, SQLite), and stock hosts
+of py-libp2p with their own GossipSub that carry the same ads and nothing else. Both are forked by
+the same parent, report over the same sockets, and publish when they are told to. The table says how
+long the network took to stand, how late ads were, what a node took of a processor while one ad a
+second went round, and the memory of all processes.
 """
 
 import argparse
