@@ -66,9 +66,13 @@ def swarm(
     canary: Annotated[
         CanaryName | None, typer.Option(help="Search a build that is broken on purpose.")
     ] = None,
+    canaries: Annotated[
+        int, typer.Option(min=0, help="Search each broken build, too, with up to so many seeds.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Directory for swarm.json, and for all that failed.")
+        Path | None,
+        typer.Option(help="Directory for swarm.json, swarm.html, and for all that failed."),
     ] = None,
 ) -> None:
     """Draw whole scenarios from seeds, run them side by side, and say which promises broke."""
@@ -88,7 +92,7 @@ def swarm(
         report=None if report is None else str(report),
     )
     try:
-        found = swarm_command(plan, Console(stderr=True))
+        found = swarm_command(plan, Console(stderr=True), canaries=canaries)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except (WorkerDied, OSError) as error:
@@ -97,7 +101,7 @@ def swarm(
         typer.echo(msgspec.json.encode(found))
     else:
         show(found, Console())
-    if found.failed:
+    if found.failed or any(one.caught_after is None for one in found.canaries):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -1,6 +1,7 @@
 """What a node does about damaged rows when it starts: mend what can be known otherwise.
 
-    sign state, chain id    nobody else knows what this key signed: the node must not run
+    sign state, receipts,   nobody else knows what this key signed, and two ads or receipts of one
+      number of the last ad   number are evidence as two votes are: the node must not run
     journal                 dropped: the sign state holds the lock and keeps from signing twice
     blocks, rewards, state  executed anew up to the last whole block; sync brings the rest
     all others              the row is dropped: a neighbour, a consumer or time brings it back
@@ -25,6 +26,8 @@ from p2p.storage.saved import read_saved
 
 RECENT_BLOCKS: Final = 1_000
 """Blocks that a start reads: what neighbours mostly ask for, in about a tenth of a second."""
+SIGNED: Final = (Table.META, Table.RECEIPTS, Table.OFFER)
+"""What tells which words a key has given."""
 CHAIN: Final = (Table.BLOCKS, Table.REWARDS, Table.STATE)
 _KEYS_END: Final = b"\xff" * 64
 
@@ -71,10 +74,10 @@ def _keys(store: Store, table: Table, *, reverse: bool) -> Iterator[bytes]:
 
 def _refuse(damage: list[RowDamaged]) -> None:
     for row in damage:
-        if row.table is Table.META:
+        if row.table in SIGNED:
             raise StoreCorrupt(
                 f"{row}: nothing else tells what this key has signed. Restore the database from a"
-                " copy that is newer than its last vote, or remove it and never validate with"
+                " copy that is newer than its last signature, or remove it and never act with"
                 " this key again"
             ) from row
 

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sim_harness.report.charts import commit_chart, traffic_chart
+from sim_harness.report.health import health_chart
 from sim_harness.report.timeline import timeline
 from sim_harness.scenario.results import Result
 
@@ -25,7 +26,21 @@ def render_page(result: Result) -> str:
         timeline=Markup(timeline(result)),
         commits=Markup(commit_chart(result)),
         traffic=Markup(traffic_chart(result)),
+        health=Markup(health_chart(result)),
+        topics=by_topic(result),
     )
+
+
+def by_topic(result: Result) -> list[tuple[str, int, float, float]]:
+    """Topic, bytes sent by all, share of all, and bytes a second of the average node."""
+    totals: dict[str, int] = {}
+    for node in result.nodes:
+        for topic, count in node.bytes_by_topic.items():
+            totals[topic] = totals.get(topic, 0) + count
+    whole = max(1, sum(totals.values()))
+    node_seconds = max(1, len(result.nodes)) * max(1.0, result.end_ms / 1000)
+    ordered = sorted(totals.items(), key=lambda one: (-one[1], one[0]))
+    return [(topic, count, count / whole, count / node_seconds) for topic, count in ordered]
 
 
 @cache

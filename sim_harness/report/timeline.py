@@ -44,10 +44,9 @@ def timeline(result: Result) -> str:
     parts += _axis(time, bottom)
     x = time(result.faults_end_ms)
     line = {"x1": x, "x2": x, "y1": top - 8, "y2": bottom}
+    anchor = "end" if x > WIDTH - 160 else "middle"
     parts.append(element("line", stroke=GREY, stroke_dasharray="2 4", **line))
-    parts.append(
-        label(x, bottom + 32, "from here on all is whole", text_anchor="middle", fill=GREY)
-    )
+    parts.append(label(x, bottom + 32, "from here on all is whole", text_anchor=anchor, fill=GREY))
     hidden = len(result.nodes) - len(lanes)
     if hidden:
         parts.append(label(LEFT, bottom + 50, f"and {hidden} more nodes", fill=GREY))

@@ -63,6 +63,18 @@ def ads_differ(world: World) -> list[str]:
     return found
 
 
+def isolated(world: World) -> list[str]:
+    """Honest nodes that run without a single honest neighbour: one sentence each."""
+    honest = {node.key.peer for node in world.honest if node.is_up}
+    found = []
+    for node in world.honest:
+        if node.replica is None or len(honest) < 2:
+            continue
+        if not any(peer in honest for peer in node.replica.membership.connected):
+            found.append(f"node {node.index} has no honest neighbour")
+    return found
+
+
 def all_up(world: World) -> bool:
     """Whether every honest node runs."""
     return all(node.is_up for node in world.honest)
@@ -85,6 +97,10 @@ def liveness(world: World, expect: Expect, recovered_ms: int | None) -> list[Che
         Check("recovers within", limit, took, in_time),
         Check("heights", f"at least {expect.heights}", str(height), height >= expect.heights),
     ]
+    if expect.no_bans:
+        alone = isolated(world)
+        text = _sentence(alone) or "all are connected"
+        found.append(Check("nobody isolated", "an honest neighbour each", text, not alone))
     if expect.ads_converge:
         differ = ads_differ(world)
         text = _sentence(differ) or "all know all"

@@ -39,6 +39,7 @@ class Recorder:
         """How many of each node's events were looked at."""
         chain_id = world.genesis.chain_id
         self._topics = {topic_name(topic, chain_id): topic.value for topic in Topic}
+        self._ads_topic = topic_name(Topic.ADS, chain_id)
         self._every_us = SAMPLE_EVERY * MICROS_PER_MS * (1 + len(world.nodes) // NODES_PER_INTERVAL)
         self._height_max = 0
         self._rose_ms = 0
@@ -59,6 +60,7 @@ class Recorder:
         if max(heights) > self._height_max:
             self._height_max, self._rose_ms = max(heights), self.now_ms
         replicas = [node.replica for node in running if node.replica is not None]
+        meshes = [len(one.gossip.mesh(self._ads_topic)) for one in replicas]
         sample = Sample(
             at_ms=self.now_ms,
             height=min(heights),
@@ -66,6 +68,8 @@ class Recorder:
             round=max([0, *(self._round_of(node) for node in world.honest)]),
             up=len(running),
             peers=min((len(one.membership.connected) for one in replicas), default=0),
+            mesh=min(meshes, default=0),
+            mesh_max=max(meshes, default=0),
             ads=min((len(one.registry.ads()) for one in replicas), default=0),
             crashes=sum(node.crashes for node in world.nodes),
             stops=sum(len(node.stops) for node in world.nodes),

@@ -182,6 +182,8 @@ class Result(msgspec.Struct, frozen=True):
     samples: tuple[Sample, ...]
     burned: int
     retransmissions: int
+    last_events: tuple[str, ...] = ()
+    """What happened last, when an expectation was not met in the end."""
 
 
 def distribution(values: list[int]) -> Distribution:

@@ -270,6 +270,7 @@ class Run:
             samples=tuple(self.recorder.samples),
             burned=measures.burned(ledger),
             retransmissions=world.links.weather.retransmissions,
+            last_events=() if passed or self._violations else tuple(self._around(world.now_ms)),
         )
 
     def _replay(self) -> str:

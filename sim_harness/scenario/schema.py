@@ -183,7 +183,7 @@ class CorruptPage(Fault, frozen=True):
     kind: ClassVar[str] = "corrupt_page"
 
     table: str = ""
-    """`blocks`, `state`, `journal`, ...; empty: any but the one that holds the sign state."""
+    """`blocks`, `state`, `journal`, ...; empty: any but those that tell what a key signed."""
 
 
 class SlowCpu(Fault, frozen=True):

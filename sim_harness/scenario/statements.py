@@ -29,6 +29,10 @@ class Sample(msgspec.Struct, frozen=True):
     """How many run."""
     peers: int = 0
     """Connections of the one with the fewest."""
+    mesh: int = 0
+    """Peers in the mesh of ads of the one with the fewest; 0 when it has none."""
+    mesh_max: int = 0
+    """The same of the one with the most."""
     ads: int = 0
     """Ads known to the one that knows the fewest."""
     crashes: int = 0

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sim_harness.swarm.swarm import Plan, Swarm, run_swarm
+from sim_harness.report.swarm_page import render_swarm
+from sim_harness.swarm.swarm import Catch, Plan, Swarm, catch_canaries, run_swarm
 from sim_harness.swarm.trial import Outcome
 
 LINES: Final = 10
@@ -19,16 +20,33 @@ SHOWN_MAX: Final = 20
 """Failed seeds that are spelled out."""
 
 
-def swarm_command(plan: Plan, console: Console) -> Swarm:
-    """Run a swarm under a console's eyes. Raises pool.WorkerDied, OSError."""
+def swarm_command(plan: Plan, console: Console, *, canaries: int = 0) -> Swarm:
+    """Run a swarm under a console's eyes. Raises pool.WorkerDied, OSError.
+
+    `canaries`: seeds that each broken build is searched with, afterwards.
+    """
     with _progress(plan, console) as heard:
         swarm = run_swarm(plan, heard)
+    if canaries:
+        caught = catch_canaries(plan, canaries, lambda catch: _say(console, canary_line(catch)))
+        swarm = msgspec.structs.replace(swarm, canaries=caught)
     if plan.report is not None:
         directory = Path(plan.report)
         directory.mkdir(parents=True, exist_ok=True)
         data = msgspec.json.format(msgspec.json.encode(swarm), indent=1)
         (directory / "swarm.json").write_bytes(data)
+        (directory / "swarm.html").write_text(render_swarm(swarm), encoding="utf-8")
     return swarm
+
+
+def canary_line(catch: Catch) -> str:
+    """One broken build, in a line."""
+    if catch.caught_after is None or catch.failure is None:
+        return f"canary {catch.canary}: NOT caught in {catch.tried} seeds"
+    return (
+        f"canary {catch.canary}: caught after {catch.caught_after} seeds, by {catch.seed}:"
+        f" {catch.failure.kind}"
+    )
 
 
 @contextmanager
@@ -106,6 +124,8 @@ def show(swarm: Swarm, console: Console) -> None:
     if rare:
         texts = ", ".join(f"{sight.text} ({sight.seeds}, seed {sight.first})" for sight in rare)
         _say(console, f"rare:  {texts}")
+    for catch in swarm.canaries:
+        _say(console, canary_line(catch))
     for text in swarm.never:
         _say(console, f"never: {text}: not tested")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from sim_harness.canaries.table import CANARIES
+from sim_harness.swarm.failure import Failure
 from sim_harness.swarm.pool import run_all
 from sim_harness.swarm.sights import SIGHTS
 from sim_harness.swarm.trial import Outcome, try_seed
@@ -36,6 +38,18 @@ class Sight(msgspec.Struct, frozen=True):
     first: int | None
 
 
+class Catch(msgspec.Struct, frozen=True):
+    """How long a build that is broken on purpose went unnoticed."""
+
+    canary: str
+    tried: int
+    """Seeds carried out."""
+    caught_after: int | None
+    """The same when the last of them failed; None: nothing was noticed."""
+    seed: int | None = None
+    failure: Failure | None = None
+
+
 class Swarm(msgspec.Struct, frozen=True):
     """What a swarm found. But for times, it follows from its plan and the code."""
 
@@ -59,6 +73,8 @@ class Swarm(msgspec.Struct, frozen=True):
     """The seed that took the most CPU time, and its seconds."""
     digest: str
     """Of the digests of all runs, by seed: equal for equal swarms."""
+    canaries: tuple[Catch, ...] = ()
+    """Of the broken builds, if they were searched, too."""
 
 
 def run_swarm(plan: Plan, heard: Callable[[Outcome], None] = lambda outcome: None) -> Swarm:
@@ -76,6 +92,30 @@ def run_swarm(plan: Plan, heard: Callable[[Outcome], None] = lambda outcome: Non
     finally:
         answers.close()  # type: ignore[attr-defined]
     return summed_up(plan, outcomes, time.monotonic() - began)
+
+
+def catch_canaries(
+    plan: Plan, seeds: int, heard: Callable[[Catch], None] = lambda catch: None
+) -> tuple[Catch, ...]:
+    """Search every broken build with the plan's first seeds, until it is caught."""
+    found = []
+    for name in CANARIES:
+        hunt = msgspec.structs.replace(
+            plan, seeds=seeds, stop_at_first=True, canary=name, report=None, jobs=1
+        )
+        swarm = run_swarm(hunt)
+        caught = swarm.failed[0] if swarm.failed else None
+        found.append(
+            Catch(
+                name,
+                swarm.seeds,
+                None if caught is None else swarm.seeds,
+                None if caught is None else caught.seed,
+                None if caught is None else caught.failure,
+            )
+        )
+        heard(found[-1])
+    return tuple(found)
 
 
 def summed_up(plan: Plan, outcomes: list[Outcome], wall_s: float) -> Swarm:

@@ -10,6 +10,7 @@ from typing import Final
 
 from p2p.model.persistence import Table, Write
 from p2p.storage.memory import MemoryStore
+from p2p.storage.rescue import SIGNED
 from sim_harness.virtual.heap import EventHeap
 
 SYNC_US: Final = 2_000
@@ -17,7 +18,7 @@ SYNC_US: Final = 2_000
 
 PAGE_BYTES: Final = 4_096
 
-PAGES: Final = {table.value: table for table in Table if table is not Table.META}
+PAGES: Final = {table.value: table for table in Table if table not in SIGNED}
 """Tables whose pages may be damaged, by name."""
 
 CrashPoint = Callable[[int, bool], bool]
@@ -77,9 +78,9 @@ class Disk:
         self._heap.after(sync_us, "synced", synced)
 
     def corrupt_page(self, table: str = "") -> str:
-        """Damage a page of neighbouring rows, drawn from a table or from all but META; says what.
+        """Damage a page of neighbouring rows, drawn from a table or from all in PAGES; says what.
 
-        META stays whole: who lost what it signed must not come back with its key.
+        The others stay whole: who lost what it signed must not come back with its key.
         """
         tables = [one for one in Table if one.value == table] if table else list(PAGES.values())
         rows = [(one, key, size) for one in tables for key, size in self.store.sizes(one)]

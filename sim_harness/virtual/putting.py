@@ -183,7 +183,9 @@ class Line:
             if self._owed_by == self.provider.incarnation:
                 self._owed = self._selling.unpaid
             elif self._ad is not None:
-                self.delivered += _price(self._ad.value, self._selling.unpaid)
+                lost = _price(self._ad.value, self._selling.unpaid)
+                self.delivered += lost
+                self.window_price_max = max(self.window_price_max, lost)
         if self._buying is not None or self._selling is not None:
             self.breaks += 1
         self._free()

@@ -119,8 +119,12 @@ def test_the_first_block_damaged_means_to_begin_anew(grown: World) -> None:
     assert saved.sign_state is not None
 
 
-def test_nobody_runs_who_does_not_know_what_it_signed(grown: World) -> None:
+@pytest.mark.parametrize(("table", "key"), [(Table.META, SIGN_STATE_KEY), (Table.OFFER, b"seq")])
+def test_nobody_runs_who_does_not_know_what_it_signed(
+    grown: World, table: Table, key: bytes
+) -> None:
+    """A number of an ad that is given twice, to two bodies, is evidence against its provider."""
     store = copy_of(grown.nodes[0].store)
-    store.damage(Table.META, SIGN_STATE_KEY)
-    with pytest.raises(StoreCorrupt, match="never validate with this key again"):
+    store.damage(table, key)
+    with pytest.raises(StoreCorrupt, match="never act with this key again"):
         restore(store, grown.genesis)

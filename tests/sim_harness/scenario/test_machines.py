@@ -61,8 +61,8 @@ def test_a_damaged_page_is_found_at_the_start_and_mended() -> None:
             assert run.faults.records[0].what.endswith(f"rows of {table} of n0")
 
 
-def test_the_sign_state_is_never_among_damaged_pages() -> None:
-    assert set(PAGES.values()) == set(Table) - {Table.META}
+def test_what_a_key_signed_is_never_among_damaged_pages() -> None:
+    assert set(PAGES.values()) == set(Table) - {Table.META, Table.RECEIPTS, Table.OFFER}
 
 
 def test_nothing_is_damaged_on_an_empty_disk() -> None:
