@@ -34,6 +34,7 @@ from sim_harness.scenario.expectations import (
     check_statements,
     eventually_held,
     height_of,
+    isolated,
     liveness,
 )
 from sim_harness.scenario.faults import FaultRunner
@@ -163,6 +164,8 @@ class Run:
         if self._recovered_ms() is None or (expect.ads_converge and ads_differ(self.world)):
             return False
         if expect.receipts_settled and not self.market.is_settled():
+            return False
+        if expect.no_bans and isolated(self.world):
             return False
         closed_ms = self.scenario.duration
         late = [sample for sample in self.recorder.samples if sample.at_ms >= closed_ms]
