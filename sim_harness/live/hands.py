@@ -31,6 +31,8 @@ from sim_harness.live.messages import (
 
 ANSWER_S: Final = 2.0
 """For a node to answer what it measured; a frozen one does not."""
+ENDING_S: Final = 15.0
+"""What a process whose disk was full may take to end, on a busy machine."""
 FORK_PAUSE_S: Final = 0.02
 STARTS_MAX: Final = 3
 """Tries to start a process again that ended while it started."""
@@ -46,6 +48,7 @@ class Hands:
         self._down: Counter[int] = Counter()
         self._frozen: Counter[int] = Counter()
         self._full: Counter[int] = Counter()
+        self._lately_full: dict[int, float] = {}
         self._tearing: Counter[int] = Counter()
         self._cuts: list[CutSpec] = []
         self._rules: list[RuleSpec] = []
@@ -129,7 +132,8 @@ class Hands:
 
     def excuses(self, index: int) -> str:
         """Why a process may end by itself at present; nothing if it may not."""
-        if self._full[index]:
+        since_s = trio.current_time() - self._lately_full.get(index, float("-inf"))
+        if self._full[index] or since_s < ENDING_S:
             return "no space left on the disk"
         if self._tearing[index]:
             return "power failed within a write"
@@ -137,6 +141,9 @@ class Hands:
 
     def ended(self, index: int) -> None:
         """A process ended by itself."""
+        if index in self._lately_full and not self._full[index]:
+            # It was still ending when there was space again.
+            self.nursery.start_soon(self._start, index)
         if self._tearing[index]:
             database = Home(self.cluster.nodes[index].home).database_path
             self.torn_bytes[index] = tear_log(database)
@@ -195,6 +202,7 @@ class Hands:
     async def empty_disk(self, index: int) -> None:
         """There is space again."""
         self._full[index] -= 1
+        self._lately_full[index] = trio.current_time()
         if not self._full[index]:
             self._limit_files(index, resource.RLIM_INFINITY)
 
