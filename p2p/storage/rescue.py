@@ -1,7 +1,7 @@
 """What a node does about damaged rows when it starts: mend what can be known otherwise.
 
     sign state, receipts,   nobody else knows what this key signed, and two ads or receipts of one
-      number of the last ad   number are evidence as two votes are: the node must not run
+      files, our last ad    number are evidence as two votes are: the node must not run
     journal                 dropped: the sign state holds the lock and keeps from signing twice
     blocks, rewards, state  executed anew up to the last whole block; sync brings the rest
     all others              the row is dropped: a neighbour, a consumer or time brings it back
@@ -26,8 +26,8 @@ from p2p.storage.saved import read_saved
 
 RECENT_BLOCKS: Final = 1_000
 """Blocks that a start reads: what neighbours mostly ask for, in about a tenth of a second."""
-SIGNED: Final = (Table.META, Table.RECEIPTS, Table.OFFER)
-"""What tells which words a key has given."""
+SIGNED: Final = (Table.META, Table.RECEIPTS, Table.OBLIGATIONS, Table.OFFER)
+"""What tells which words a key has given; receipts commit to obligations."""
 CHAIN: Final = (Table.BLOCKS, Table.REWARDS, Table.STATE)
 _KEYS_END: Final = b"\xff" * 64
 

@@ -1,6 +1,7 @@
 """Faults of a node's own machine: slow processors, and pages of its disk that are damaged."""
 
 from p2p.model.persistence import Table
+from p2p.storage.rescue import SIGNED
 from sim_harness.scenario.run import Run
 from sim_harness.virtual.disk import PAGES
 from sim_harness.virtual.machine import SharingNode
@@ -62,7 +63,7 @@ def test_a_damaged_page_is_found_at_the_start_and_mended() -> None:
 
 
 def test_what_a_key_signed_is_never_among_damaged_pages() -> None:
-    assert set(PAGES.values()) == set(Table) - {Table.META, Table.RECEIPTS, Table.OFFER}
+    assert set(PAGES.values()) == set(Table) - set(SIGNED)
 
 
 def test_nothing_is_damaged_on_an_empty_disk() -> None:
