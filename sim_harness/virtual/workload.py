@@ -138,8 +138,9 @@ class Trade:
 
     def _is_opening_lost(self) -> bool:
         """Whether the consumer crashed with the opening in its pool alone."""
-        replica = self.consumer.replica
-        lacks = replica is not None and self.channel not in replica.state.channels
+        # No ledger knows it: the consumer's alone may be one that is worked out again.
+        states = [node.replica.state for node in self.world.nodes if node.replica is not None]
+        lacks = all(self.channel not in state.channels for state in states)
         return lacks and self._opened_by != self.consumer.incarnation
 
     def _open(self) -> None:
