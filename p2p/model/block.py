@@ -30,7 +30,6 @@ from p2p.primitives.codec import Value, encode
 from p2p.primitives.digests import digest, merkle_root
 from p2p.primitives.units import AccountId, Digest
 
-
 SETS_MAX: Final = 64
 """Validator sets whose roots are remembered, 0.5 MiB."""
 

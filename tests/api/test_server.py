@@ -10,13 +10,16 @@ import trio
 from p2p.api.bodies import BODY_BYTES_MAX
 from p2p.api.server import make_app
 from p2p.model.ad import Price, Resources
+from p2p.model.inputs import PeerConnected
 from p2p.model.ledger import RewardRow
 from p2p.model.offer import Offer
 from p2p.model.persistence import Put, Table, number_key
+from p2p.model.topic import Topic, topic_name
 from p2p.model.transaction import channel_id
 from p2p.primitives.codec import encode
-from p2p.primitives.keys import account_text
+from p2p.primitives.keys import Key, account_text, peer_text
 from p2p.primitives.units import MIB, Amount, ChannelId, Height
+from p2p.protocol.gossip import PeerRated
 from tests.api.fake_node import ADDRESS, GENESIS, KEY, OTHER, FakeNode
 
 ME, THEM = account_text(KEY.account), account_text(OTHER.account)
@@ -289,3 +292,35 @@ async def test_a_body_is_bounded(client: httpx.AsyncClient) -> None:
         413,
         {"error": f"the body is longer than {BODY_BYTES_MAX} bytes"},
     )
+
+
+async def test_metrics_show_gossip_under_names_that_people_know(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    peer = Key(bytes(32)).peer
+    node.replica.step(PeerConnected(peer, outbound=True, address=""), node.now_ms())
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    ads = topic_name(Topic.ADS, node.chain_id)
+    assert f'gossipsub_mesh_peer_counts{{topic="{ads}"}} 0.0' in lines
+    assert "p2p_pubsub_duplicate_total 0.0" in lines
+    assert 'p2p_pubsub_rpc_drop_total{priority="votes"} 0.0' in lines
+    assert 'gossipsub_peer_score_bucket{le="0.0"} 1.0' in lines
+    assert 'gossipsub_peers_below_threshold{threshold="graylist"} 0.0' in lines
+
+
+async def test_peers_tell_their_gossip_scores(client: httpx.AsyncClient, node: FakeNode) -> None:
+    peer = Key(bytes(32)).peer
+    node.replica.step(PeerConnected(peer, outbound=True, address=""), node.now_ms())
+    node.replica.gossip.step(PeerRated(peer, -3.0), node.now_ms())
+    (entry,) = (await client.get("/peers")).json()
+    assert entry["peer"] == peer_text(peer)
+    assert entry["meshes"] == []
+    assert entry["score"] == {
+        "total": -3.0,
+        "topics": {},
+        "application": -3.0,
+        "colocation": 0.0,
+        "behaviour": 0.0,
+    }

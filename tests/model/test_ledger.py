@@ -188,7 +188,7 @@ PROVEN = small_state(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.integers(0, 8), st.booleans(), st.data())
 def test_a_proof_with_any_bit_flipped_fails(
     number: int, of_channel: bool, data: st.DataObject
