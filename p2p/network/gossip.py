@@ -32,15 +32,18 @@ class Gossip:
     def __init__(self, limits: TransportLimits, handler: TransportHandler) -> None:
         self._limits = limits
         self._handler = handler
+        self.overflows = 0
+        """Peers whose queue was full: none, unless an RPC was sent without waiting for the last."""
 
     def queue(self, peer: Peer, data: bytes) -> None:
-        """Queue one RPC. Raises ValueError and RuntimeError on our own bugs."""
+        """Queue one RPC; a full queue ends the peer's connections. Raises ValueError: too large."""
         if len(data) > self._limits.rpc_bytes_max:
             raise ValueError(f"an RPC of {len(data)} bytes exceeds {self._limits.rpc_bytes_max}")
         if not peer.speaks_gossip:
             return
         if len(peer.rpcs) >= self._limits.rpc_queue_max:
-            raise RuntimeError("too many RPCs are queued to one peer; wait for rpc_sent")
+            self._give_up(peer)
+            return
         stream = peer.rpc_stream
         if stream is not None and stream.write_now(encode_varint(len(data)) + data):
             stream.when_sent(peer.rpc_sent)
@@ -48,6 +51,16 @@ class Gossip:
         peer.rpc_stream = None
         peer.rpcs.append(data)
         peer.rpc_queued.unpark_all()
+
+    def _give_up(self, peer: Peer) -> None:
+        """Our own bug, which must not end the node: with a new connection both sides start anew."""
+        alive = [link for link in peer.links if link.alive]
+        if not alive:
+            return
+        self.overflows += 1
+        logger.error("too many RPCs are queued to one peer: %s", peer.best.address)
+        for link in alive:
+            link.muxer.abort("too many RPCs are queued to the peer")
 
     async def send_all(self, peer: Peer) -> None:
         """Open the peer's stream and write what could not leave at once; reopens a broken one."""

@@ -35,7 +35,8 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     rpc_bytes_max: int = 1 * MIB
     """One gossip RPC, inbound or outbound. GossipSub's customary bound."""
     rpc_queue_max: int = 4
-    """Gossip RPCs queued to one peer; the core keeps one in flight, so more is our bug."""
+    """Gossip RPCs queued to one peer; the core keeps one in flight, so more is our bug; it ends the
+    connection."""
     request_bytes_max: int = 256 * KIB
     """One inbound request."""
     requests_inbound_per_peer_max: int = 16

@@ -112,8 +112,8 @@ class Transport(Protocol):
         """Queue one gossip RPC; `rpc_sent` follows unless the peer disconnects first.
 
         Does nothing for a peer that is not connected, and no `rpc_sent` follows for one that does
-        not speak gossip. Raises ValueError and RuntimeError on our own bugs: an RPC too large, or
-        queued without waiting for `rpc_sent`.
+        not speak gossip. A peer to whom too many are queued without waiting for `rpc_sent` is
+        disconnected. Raises ValueError on our own bug: an RPC too large.
         """
 
     async def request(

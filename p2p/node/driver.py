@@ -7,7 +7,8 @@
         Reply, Notify .. whoever asked, whoever watches
 
 One task steps the replica, a batch of inputs at a time; while a commit is under way inputs wait in
-the inbox, whose bound is the back-pressure on peers.
+the inbox, whose bound is the back-pressure on peers. So the replica may speak to a connection that
+is gone meanwhile; what it says is dropped, not said to the peer's next one.
 """
 
 import logging
@@ -107,6 +108,8 @@ class Driver:
         self._asked: dict[int, trio.MemorySendChannel[Response | None]] = {}
         self._next_asked = 1
         self._watchers: list[trio.MemorySendChannel[Event]] = []
+        self._unseen_losses: dict[PeerId, int] = {}
+        """How many times a peer disconnected that the replica has not been told yet."""
         self._nursery: trio.Nursery | None = None
         self.streams: dict[str, StreamHandler] = {}
         """Who serves the message streams of a protocol."""
@@ -168,6 +171,8 @@ class Driver:
     def _step(self, item: ReplicaInput, now_ms: Millis, effects: list[ReplicaEffect]) -> None:
         told = self._replica.step(item, now_ms)
         self._after_step()
+        if isinstance(item, PeerDisconnected):
+            self._see_loss(item.peer, effects)
         for effect in told:
             match effect:
                 case Verify():
@@ -179,6 +184,13 @@ class Driver:
                     self._timers.cancel(effect.key)
                 case _:
                     effects.append(effect)
+
+    def _see_loss(self, peer: PeerId, effects: list[ReplicaEffect]) -> None:
+        """The replica knows now; what this batch meant for that connection goes nowhere."""
+        left = self._unseen_losses.pop(peer, 1) - 1
+        if left:
+            self._unseen_losses[peer] = left
+        effects[:] = [one for one in effects if not (isinstance(one, SendRpc) and one.peer == peer)]
 
     def _verified(self, effect: Verify) -> MessageVerified | MessageRefused:
         answer = self._verifier.message(effect.topic, effect.data, self._replica.admits)
@@ -207,7 +219,8 @@ class Driver:
         assert nursery is not None
         match effect:
             case SendRpc():
-                self._transport.send_rpc(effect.peer, encode_rpc(effect.rpc))
+                if effect.peer not in self._unseen_losses:
+                    self._transport.send_rpc(effect.peer, encode_rpc(effect.rpc))
             case SendRequest():
                 nursery.start_soon(self._request, effect)
             case Respond():
@@ -310,6 +323,7 @@ class Driver:
         self.put(PeerConnected(peer, direction is Direction.OUTBOUND, address))
 
     def peer_disconnected(self, peer: PeerId, reason: str) -> None:
+        self._unseen_losses[peer] = self._unseen_losses.get(peer, 0) + 1
         self.put(PeerDisconnected(peer, reason))
 
     def rpc_sent(self, peer: PeerId) -> None:

@@ -49,15 +49,31 @@ def _has_sent(node: Node, count: int) -> bool:
     return len(node.heard.sent) == count
 
 
-async def test_our_own_abuse_of_the_rpc_queue_raises() -> None:
-    async with running("ann", "bob", limits=TransportLimits(rpc_queue_max=2)) as (ann, bob):
+async def test_our_own_abuse_of_the_rpc_queue_ends_that_connection_alone() -> None:
+    limits = TransportLimits(rpc_queue_max=2)
+    async with running("ann", "bob", "cat", limits=limits) as (ann, bob, cat):
+        await ann.dial(cat)
+        await ann.dial(bob)
+        for _ in range(2):
+            ann.transport.send_rpc(bob.peer, b"enough")
+        assert ann.heard.connected(bob.peer)
+        for _ in range(3):
+            ann.transport.send_rpc(bob.peer, b"too many")
+        await ann.wait_gone(bob.peer)
+        await bob.wait_gone(ann.peer)
+        assert ann.heard.reasons == ["too many RPCs are queued to the peer"]
+        assert ann.transport._running.gossip.overflows == 1  # type: ignore[attr-defined]
+        assert await ann.ask(cat) == b"gnip"
+        await ann.dial(bob)
+        ann.transport.send_rpc(bob.peer, b"again")
+        await wait_until(lambda: bob.heard.rpcs == [(ann.peer, b"again")])
+
+
+async def test_an_rpc_that_is_too_large_is_our_own_bug() -> None:
+    async with running("ann", "bob") as (ann, bob):
         await ann.dial(bob)
         with pytest.raises(ValueError, match="exceeds"):
             ann.transport.send_rpc(bob.peer, bytes(MIB + 1))
-        for _ in range(2):
-            ann.transport.send_rpc(bob.peer, b"enough")
-        with pytest.raises(RuntimeError, match="rpc_sent"):
-            ann.transport.send_rpc(bob.peer, b"too many")
         ann.transport.send_rpc(key_of("nobody").peer, b"dropped")
 
 

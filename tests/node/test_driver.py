@@ -137,6 +137,29 @@ async def test_inputs_wait_while_a_commit_is_under_way(clock: trio.testing.MockC
 
 
 @virtual
+async def test_an_rpc_to_a_connection_lost_during_the_commit_is_dropped(
+    clock: trio.testing.MockClock,
+) -> None:
+    shell = Shell()
+    shell.orders(Started=[WRITE, HELLO, SendRpc(OTHER, HELLO.rpc)], RpcSent=[HELLO])
+    shell.store.may_go.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shell.driver.run, START)
+        await settled()
+        for _ in range(2):
+            shell.driver.peer_disconnected(PEER, "gone")
+            shell.driver.peer_connected(PEER, Direction.INBOUND, "address")
+        shell.store.may_go.set()
+        await settled()
+        assert shell.log[1:3] == ["commit", "send other"]
+        assert len(shell.transport.sent) == 1
+        shell.driver.rpc_sent(PEER)
+        await settled()
+        assert [peer for peer, _ in shell.transport.sent] == [OTHER, PEER]
+        nursery.cancel_scope.cancel()
+
+
+@virtual
 async def test_a_commit_that_fails_ends_the_driver_before_any_effect_leaves(
     clock: trio.testing.MockClock,
 ) -> None:
