@@ -5,10 +5,10 @@ import os
 import resource
 import shutil
 import subprocess
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
-import msgspec
 import typer
 
 TRY_S: Final = 10
@@ -21,7 +21,7 @@ DESCRIPTORS_PER_NODE: Final = 60
 """The most that a node of a hundred had open."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(NamedTuple):
     """One thing that was looked for."""
 
     name: str
@@ -99,7 +99,7 @@ def doctor(
 
     found = examine()
     if json:
-        typer.echo(msgspec.json.encode({"found": found}).decode())
+        typer.echo(dumps({"found": [one._asdict() for one in found]}))
     else:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("", "what", "", "for"):

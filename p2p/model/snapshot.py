@@ -78,7 +78,7 @@ class PartRequest(Value, frozen=True, tag="part?"):
     """A part of the state of a height, by number."""
 
     height: HeightField
-    number: Annotated[int, Meta(ge=0, lt=2 * PARTS_MAX)]
+    number: Annotated[int, Meta(ge=0, le=2 * PARTS_MAX - 1)]
 
 
 class PartEntries(Value, frozen=True, tag="part"):

@@ -2,13 +2,15 @@
 
 from html import escape
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from sim_harness.compare.sources import Source
-from sim_harness.compare.verdict import Comparison
 from sim_harness.exploring import EXIT_FAILED, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from sim_harness.compare.sources import Source
+    from sim_harness.compare.verdict import Comparison
 
 WIDTH: Final = 540
 HEIGHT: Final = 220
@@ -47,7 +49,7 @@ def compare(
         _show(found)
 
 
-def _show(found: Comparison) -> None:
+def _show(found: "Comparison") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -73,7 +75,7 @@ def _show(found: Comparison) -> None:
     console.print(f"B against A: {found.verdict}", style="bold", highlight=False)
 
 
-def page(found: Comparison, one: Source, other: Source) -> str:
+def page(found: "Comparison", one: "Source", other: "Source") -> str:
     """Both distributions of every measure; it needs no network and no script."""
     from sim_harness.sweep.page import STYLE
 

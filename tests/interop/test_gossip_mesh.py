@@ -103,7 +103,10 @@ async def test_messages_of_each_reach_all_others_exactly_once(stack: str) -> Non
 
 async def test_all_implementations_here_share_one_mesh() -> None:
     """Given every implementation that can run here in one ring with ours; then as above."""
-    async with ring([name for name in STACKS if not missing(name)]) as (ours, others):
+    stacks = [name for name in STACKS if not missing(name)]
+    if len(stacks) == 1:
+        pytest.skip("a ring of two nodes is none")
+    async with ring(stacks) as (ours, others):
         await reach_all_once(ours, others)
 
 

@@ -14,14 +14,19 @@ def world() -> World:
     return World(seed=1, nodes=6, validators=4)
 
 
-def test_the_table_has_every_liar_of_the_design() -> None:
+def test_the_table_has_every_liar_by_name() -> None:
     assert sorted(ADVERSARIES) == [
         "amnesiac",
         "eclipser",
         "equivocator",
         "flooder",
         "forger",
+        "graft_flooder",
+        "ihave_spammer",
+        "invalid_spammer",
+        "iwant_flooder",
         "lying_syncer",
+        "mute",
         "replayer",
         "silent",
         "stale_advertiser",
