@@ -52,7 +52,7 @@ from p2p.primitives.units import (
 )
 from tests.model.values import value_types, values
 
-# A state is in order, which no field says: tests/model/test_ledger.py and test_snapshot.py draw them.
+# A state is in order, which no field says: test_ledger.py and test_snapshot.py draw states.
 KINDS = [kind for kind in value_types() if kind not in (State, SnapshotOffer)]
 BYTES_MAX = 10 * MIB
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
