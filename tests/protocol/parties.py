@@ -94,8 +94,9 @@ def obligation(name: bytes, *, until_epoch: int = 100, size_bytes: int = MIB) ->
 class Party:
     """A receipts machine over a disk that keeps what was persisted."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, rules: Rules = RULES) -> None:
         self.key = key
+        self.rules = rules
         self.disk: dict[Table, dict[bytes, bytes]] = {Table.RECEIPTS: {}, Table.OBLIGATIONS: {}}
         self.published: list[ServiceReceipt] = []
         self.height = Height(0)
@@ -104,7 +105,8 @@ class Party:
 
     def restart(self) -> None:
         """Lose all memory."""
-        self.machine = Channels(self.key.account, Ed25519Signer(self.key), CHAIN, PARAMETERS)
+        signer, parameters = Ed25519Signer(self.key), self.rules.parameters
+        self.machine = Channels(self.key.account, signer, CHAIN, parameters)
         restored = Restored(
             self.height,
             self.ledger,
@@ -186,8 +188,10 @@ class Party:
 class Pair:
     """Both parties on one channel of a ledger that stands at height 9."""
 
-    def __init__(self, deposit: int = 1_000_000) -> None:
-        self.consumer, self.provider = Party(CONSUMER), Party(PROVIDER)
+    def __init__(self, deposit: int = 1_000_000, *, late_epochs: int = 2) -> None:
+        parameters = Parameters(receipt_late_epochs=late_epochs)
+        self.rules = msgspec.structs.replace(RULES, parameters=parameters)
+        self.consumer, self.provider = Party(CONSUMER, self.rules), Party(PROVIDER, self.rules)
         self.channel = Channel(CONSUMER.account, PROVIDER.account, Amount(deposit))
         self.height = 9
         self.commit()

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from p2p.model.ad import Price
+from p2p.model.admission import receipt_refusal
 from p2p.model.blob import obligations_root
 from p2p.model.commands import (
     AcceptReceipt,
@@ -397,12 +398,41 @@ def test_no_second_receipt_of_a_published_epoch_is_accepted(pair: Pair) -> None:
     signed(pair.provider.accept(anew, WINDOW))
 
 
-def test_a_late_first_receipt_of_the_last_epoch_is_accepted_and_published(pair: Pair) -> None:
+def test_a_late_first_receipt_of_the_last_epoch_is_published_at_once(pair: Pair) -> None:
+    promise = signed(pair.consumer.sign(WINDOW))
+    pair.commit()
+    effects = pair.provider.step(AcceptReceipt(1, Verified(promise), AD, WINDOW))
+    receipt = pair.provider.machine.newest(CHANNEL)
+    assert receipt is not None
+    assert receipt.epoch == 10
+    assert effects[1:] == [PublishReceipt(receipt), Reply(1, receipt)]
+    assert isinstance(effects[0], Persist)
+    assert pair.provider.machine.epoch_wanted(CHANNEL) == 11
+    signed(pair.consumer.store(receipt))
+    again = signed(pair.consumer.sign(WINDOW, epoch=10))
+    assert reason(pair.provider.accept(again, WINDOW)) is Reason.WRONG_EPOCH
+    assert pair.commit() == [PublishReceipt(receipt)]  # block 11 did not settle it
+
+
+def test_where_one_block_may_be_late_a_receipt_of_the_last_epoch_settles_in_the_next() -> None:
+    pair = Pair(late_epochs=1)
     promise = signed(pair.consumer.sign(WINDOW))
     pair.commit()
     receipt = signed(pair.provider.accept(promise, WINDOW))
+    assert pair.provider.published == [receipt]
+    assert receipt_refusal(receipt, pair.channel, pair.rules, height=pair.height) is None
+    too_late = receipt_refusal(receipt, pair.channel, pair.rules, height=pair.height + 1)
+    assert too_late is not None
+    assert too_late.reason is Reason.WRONG_EPOCH
+    assert pair.commit() == []
+
+
+def test_a_receipt_of_an_open_epoch_is_not_published_before_it_closes(pair: Pair) -> None:
+    receipt = pair.pay(WINDOW)
+    ahead = signed(pair.consumer.sign(WINDOW, epoch=11))
+    signed(pair.provider.accept(ahead, WINDOW))
     assert receipt.epoch == 10
-    assert pair.commit() == [PublishReceipt(receipt)]
+    assert pair.provider.published == []
 
 
 def test_a_settled_epoch_is_not_accepted_even_by_a_provider_without_memory(pair: Pair) -> None:

@@ -15,7 +15,8 @@ lies, a consumer is out by one window at most, and no seq ever has two bodies of
 A receipt's epoch is the height being worked on. When that height is committed the provider
 publishes the channel's newest receipt, and again after each commit until the ledger shows it
 settled or it is too late for it; then it accepts no further receipt of that epoch, since the ledger
-settles one a channel and epoch. An amount that came too late rides on the next receipt.
+settles one a channel and epoch. A receipt that is accepted just after its height is published at
+once: the next block may be the last that settles it. What came too late rides on the next receipt.
 """
 
 from collections.abc import Iterator, Mapping
@@ -246,7 +247,9 @@ class Channels:
         writes = [self._keep(receipt.channel, ChannelRecord(signed))]
         if item.adds is not None:
             writes.append(self._owe(item.adds))
-        return [Persist(tuple(writes)), Reply(item.ticket, signed)]
+        # Its height may be committed: at the next commit it can be too late for it.
+        published = self._publish(signed, ledger)
+        return [Persist(tuple(writes)), *published, Reply(item.ticket, signed)]
 
     def _receipt_refusal(self, receipt: ServiceReceipt) -> Rejected | None:
         ledger = self._ledger.get(receipt.channel)
@@ -336,11 +339,16 @@ class Channels:
         for channel, record in self._records.items():
             receipt = record.receipt
             ledger = item.channels.get(channel)
-            if receipt is None or ledger is None or not self._is_due(receipt, ledger):
-                continue
-            self._published[channel] = receipt.epoch
-            effects.append(PublishReceipt(receipt))
+            if receipt is not None and ledger is not None:
+                effects += self._publish(receipt, ledger)
         return effects
+
+    def _publish(self, receipt: ServiceReceipt, ledger: Channel) -> list[PublishReceipt]:
+        """Publish our receipt if it is due; no other receipt of its epoch is accepted then."""
+        if not self._is_due(receipt, ledger):
+            return []
+        self._published[receipt.channel] = receipt.epoch
+        return [PublishReceipt(receipt)]
 
     def _is_due(self, receipt: ServiceReceipt, ledger: Channel) -> bool:
         """Whether the next block can settle our receipt, and none has."""
