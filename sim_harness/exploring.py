@@ -80,6 +80,7 @@ def swarm(
     from rich.console import Console
 
     from sim_harness.swarm.command import show, swarm_command
+    from sim_harness.swarm.interrupt import sigterm_interrupts
     from sim_harness.swarm.pool import WorkerDied
     from sim_harness.swarm.swarm import Plan
 
@@ -92,7 +93,8 @@ def swarm(
         report=None if report is None else str(report),
     )
     try:
-        found = swarm_command(plan, Console(stderr=True), canaries=canaries)
+        with sigterm_interrupts():
+            found = swarm_command(plan, Console(stderr=True), canaries=canaries)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except (WorkerDied, OSError) as error:

@@ -1,10 +1,17 @@
-"""Seeds side by side in processes: each starts from nothing, so that none depends on another."""
+"""Seeds side by side in processes: each starts from nothing, so that none depends on another.
+
+No process outlives its parent, however that ends: each waits on a pipe that the parent alone holds.
+"""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import wait as wait_sentinels
 from typing import Final, TypeVar
 
 Task = TypeVar("Task")
@@ -23,14 +30,16 @@ def run_all(
 ) -> Iterator[tuple[Task, Answer]]:
     """Answers as they come. One job: in this process. Close the iterator to stop early.
 
-    Raises WorkerDied.
+    What is under way then, or when it is interrupted, is abandoned at once. Raises WorkerDied.
     """
     if jobs == 1:
         for task in tasks:
             yield task, work(task)
         return
     # Spawned, not forked: a child knows what it imports, and nothing that was done here before.
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)
     todo = iter(tasks)
     under_way: dict[Future[Answer], Task] = {}
     try:
@@ -45,5 +54,23 @@ def run_all(
     except BrokenProcessPool as error:
         lost = ", ".join(str(task) for task in under_way.values())
         raise WorkerDied(f"a process died while it ran one of {lost}") from error
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: Ctrl-C is the parent's business, and its end is ours."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_outlive_nobody, args=(parent.sentinel,), daemon=True).start()
+
+
+def _outlive_nobody(sentinel: int) -> None:
+    wait_sentinels([sentinel])
+    os._exit(1)
