@@ -66,8 +66,8 @@ def main() -> None:
     # each page copied for that (3 MiB a node, measured).
     gc.freeze()
     warmed = Warmed(os.getpid(), time.monotonic() - began_s, resident_bytes())
-    channel.sendall(pack(warmed))
     try:
+        channel.sendall(pack(warmed))
         Zygote(channel, entry).serve()
     finally:
         # The harness may have been killed; what it would have removed, nobody else removes.
