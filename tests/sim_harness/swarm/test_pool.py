@@ -21,7 +21,10 @@ DEADLINE_S = 30
 def swarm(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A swarm whose two workers compute for ever."""
     command = [sys.executable, "-m", "tests.sim_harness.swarm.endless", str(tmp_path)]
+    # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             until_s = time.monotonic() + DEADLINE_S
             while len(list(tmp_path.iterdir())) < 2:
