@@ -10,7 +10,7 @@ and durable replacement; and its position (height, round, step) only rises.
 CometBFT's users know it as `priv_validator_state.json`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from p2p.primitives.keys import account_text
 from p2p.primitives.units import AccountId, Digest
 from p2p.protocol.consensus.sign_state import SIGN_STATE_KEY, SignGuard, SignState, step_of
 from p2p.storage.port import Store, StoreError
+from p2p.storage.wrapped import WrappedStore
 
 FILE_BYTES_MAX: Final = 16 * 1024
 
@@ -119,16 +120,16 @@ def _position(sign_state: bytes) -> Position:
     return state.height, state.round, step_of(state.messages[-1])
 
 
-class KeyStateStore:
+class KeyStateStore(WrappedStore):
     """A store that notes every sign state in the key's file, too, before a commit returns."""
 
     def __init__(self, store: Store, key_state: KeyState) -> None:
-        self._store = store
+        super().__init__(store)
         self._key_state = key_state
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Commit, then write the file. As `Store.commit`; StoreError also where the file fails."""
-        self._store.commit(writes)
+        self.inner.commit(writes)
         for write in reversed(writes):
             if isinstance(write, Put) and (write.table, write.key) == (Table.META, SIGN_STATE_KEY):
                 try:
@@ -136,22 +137,3 @@ class KeyStateStore:
                 except OSError as error:
                     raise StoreError(f"cannot write the key's state: {error.strerror}") from error
                 return
-
-    def get(self, table: Table, key: bytes) -> bytes | None:
-        """As `Store.get`."""
-        return self._store.get(table, key)
-
-    def scan(
-        self,
-        table: Table,
-        start: bytes = b"",
-        end: bytes | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """As `Store.scan`."""
-        return self._store.scan(table, start, end, limit, reverse)
-
-    def close(self) -> None:
-        """As `Store.close`."""
-        self._store.close()

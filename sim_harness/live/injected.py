@@ -9,7 +9,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -18,6 +18,7 @@ from p2p.model.persistence import Table, Write
 from p2p.node.clock import SteadyClock
 from p2p.storage.port import Store
 from p2p.storage.sqlite import SqliteStore
+from p2p.storage.wrapped import WrappedStore
 
 PPM: Final = 1_000_000
 US: Final = 1_000_000
@@ -53,11 +54,11 @@ class InjectedClock(SteadyClock):
         return time.monotonic() + self._drift_s()
 
 
-class HurtStore:
+class HurtStore(WrappedStore):
     """A store whose commits are hindered; reads are not."""
 
     def __init__(self, inner: Store) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.add_us = 0
         """Added to every commit."""
         self.tears = False
@@ -75,35 +76,16 @@ class HurtStore:
             time.sleep(self.add_us / US)
         if self.tears and writes:
             # The log keeps the batch at its end, where `tear_log` finds it.
-            if isinstance(self._inner, SqliteStore):
-                keep_log(self._inner)
-            self._inner.commit(writes)
+            if isinstance(self.inner, SqliteStore):
+                keep_log(self.inner)
+            self.inner.commit(writes)
             os.kill(os.getpid(), signal.SIGKILL)
-        self._inner.commit(writes)
+        self.inner.commit(writes)
         if writes:
             self.commits += 1
             self.commits_s += time.perf_counter() - began_s
             if self.committed is not None:
                 self.committed(writes)
-
-    def get(self, table: Table, key: bytes) -> bytes | None:
-        """As the inner store."""
-        return self._inner.get(table, key)
-
-    def scan(
-        self,
-        table: Table,
-        start: bytes = b"",
-        end: bytes | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """As the inner store."""
-        return self._inner.scan(table, start, end, limit, reverse)
-
-    def close(self) -> None:
-        """Let go of the disk."""
-        self._inner.close()
 
 
 def keep_log(store: SqliteStore) -> None:

@@ -22,10 +22,10 @@ from sim_harness.live.measuring import Probe
 from sim_harness.live.messages import ClockSet, CutSpec, RuleSpec
 from sim_harness.live.slow_processors import SlowProcessors
 from sim_harness.scenario import schema
-from sim_harness.scenario.faults import BITS, FaultRecord, names
+from sim_harness.scenario.faults import BITS, FaultRecord, names, targets_of
 from sim_harness.scenario.quantities import drift_text, share_text, span_text
 from sim_harness.scenario.schema import Fault
-from sim_harness.scenario.selectors import Population, select, select_groups
+from sim_harness.scenario.selectors import Population
 from sim_harness.virtual.heap import MICROS_PER_MS
 from sim_harness.virtual.world import World
 
@@ -99,13 +99,7 @@ class LiveFaults:
 
     async def begin(self, fault: Fault) -> int:
         """Do the harm, now; the number that `end` takes."""
-        if isinstance(fault, schema.Partition):
-            groups = select_groups(fault.groups, self._population, self._draws)
-            largest = max(groups, key=len)
-            chosen = sorted(one for group in groups if group is not largest for one in group)
-        else:
-            chosen = select(fault.nodes, self._population, self._draws)
-            groups = [chosen]
+        chosen, groups = targets_of(fault, self._population, self._draws)
         record = FaultRecord(fault.kind, self.now_ms, chosen, "", fault.line)
         self.touched.update(chosen)
         number, self._numbers = self._numbers, self._numbers + 1

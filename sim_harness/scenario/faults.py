@@ -8,6 +8,7 @@ that two faults keep down starts when both are over. Everything that was done is
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from random import Random
 
 import msgspec
 
@@ -45,6 +46,18 @@ class FaultRecord(msgspec.Struct):
     until_ms: int | None = None
     measured: str = ""
     """What real processes saw of it; nothing in the virtual world, where it is as asked."""
+
+
+def targets_of(
+    fault: Fault, population: Population, draws: Random
+) -> tuple[list[int], list[list[int]]]:
+    """Those hurt, and the groups that the fault is about: all of them, or a partition's sides."""
+    if isinstance(fault, schema.Partition):
+        groups = select_groups(fault.groups, population, draws)
+        largest = max(groups, key=len)
+        return sorted(one for group in groups if group is not largest for one in group), groups
+    chosen = select(fault.nodes, population, draws)
+    return chosen, [chosen]
 
 
 class FaultRunner:
@@ -105,13 +118,7 @@ class FaultRunner:
         self.world.heap.after(delay_ms * MICROS_PER_MS, "fault", begin)
 
     def _begin(self, fault: Fault) -> FaultRecord:
-        if isinstance(fault, schema.Partition):
-            groups = select_groups(fault.groups, self._population, self._draws)
-            largest = max(groups, key=len)
-            chosen = sorted(one for group in groups if group is not largest for one in group)
-        else:
-            chosen = select(fault.nodes, self._population, self._draws)
-            groups = [chosen]
+        chosen, groups = targets_of(fault, self._population, self._draws)
         record = FaultRecord(fault.kind, self.now_ms, chosen, "", fault.line)
         self.records.append(record)
         number, self._numbers = self._numbers, self._numbers + 1

@@ -67,7 +67,7 @@ scenarios = st.builds(
     duration=st.just(Millis(60_000)),
     network=st.builds(
         schema.Network,
-        nodes=st.integers(5, 50),
+        nodes=st.integers(6, 50),  # Two others beside four validators.
         validators=st.integers(2, 4),
         distance=st.one_of(
             st.builds(schema.Constant, spans),
