@@ -76,7 +76,7 @@ class Child:
 
     def close(self) -> None:
         """Let go of its socket; a child that still runs ends itself."""
-        self._channel.close()
+        self._zygote.release(self._channel)
 
 
 class _Forking:
@@ -97,6 +97,8 @@ class Zygote:
         self._sending = trio.Lock()
         self._forking: dict[int, _Forking] = {}
         self._children: dict[int, Child] = {}
+        self._lines: set[trio.socket.SocketType] = set()
+        """Open sockets to children, alive or not."""
         # Deaths are heard of while everything else is being cancelled, too.
         self.hearing = trio.CancelScope(shield=True)
 
@@ -122,6 +124,7 @@ class Zygote:
         assert node not in self._forking
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         forking = _Forking(trio.socket.from_stdlib_socket(ours))
+        self._lines.add(forking.channel)
         self._forking[node] = forking
         try:
             with theirs:
@@ -132,7 +135,7 @@ class Zygote:
         finally:
             del self._forking[node]
             if forking.child is None:
-                forking.channel.close()
+                self.release(forking.channel)
         if forking.child is None:
             raise ZygoteError(f"node {node} was not forked within {SPAWN_DEADLINE_S:.0f} s")
         return forking.child
@@ -146,6 +149,11 @@ class Zygote:
                 await self._channel.sendmsg([pack(order)], rights)
             except (BrokenPipeError, ConnectionResetError):
                 raise ZygoteError("the zygote process is gone") from None
+
+    def release(self, line: trio.socket.SocketType) -> None:
+        """Close a child's socket."""
+        line.close()
+        self._lines.discard(line)
 
     async def wait_warmed(self) -> Warmed:
         """Until it has imported everything. Raises ZygoteError."""
@@ -189,7 +197,7 @@ class Zygote:
             child.exited.set()
 
     async def close(self) -> None:
-        """End it, and with it every child; none is left on return."""
+        """End it, and with it every child; no process and no socket is left on return."""
         with trio.move_on_after(CLOSE_DEADLINE_S):
             try:
                 self._channel.shutdown(socket.SHUT_WR)
@@ -198,6 +206,8 @@ class Zygote:
             except OSError:
                 pass  # It is gone already.
         self._channel.close()
+        for line in tuple(self._lines):
+            self.release(line)
         # Nothing is left to do for it; if it hangs, its children die with it.
         self._process.kill()
         self._process.wait()

@@ -113,6 +113,18 @@ async def test_closing_leaves_no_process_even_of_those_that_ignore_sigterm(tmp_p
         assert _wait_gone(pids, 1.0) == []
 
 
+async def test_closing_lets_go_of_every_socket(tmp_path: Path) -> None:
+    before = psutil.Process().num_fds()
+    with trio.fail_after(20):
+        async with open_zygote(STAND_IN) as zygote:
+            dead = await zygote.spawn(node=0, home=tmp_path, log=tmp_path / "log")
+            await dead.signal(SIGKILL)
+            await dead.exited.wait()
+            await zygote.spawn(node=1, home=tmp_path, log=tmp_path / "log")
+            assert psutil.Process().num_fds() == before + 3
+    assert psutil.Process().num_fds() == before
+
+
 async def test_an_entry_that_cannot_be_imported_is_an_error() -> None:
     with trio.fail_after(20):
         with pytest.raises(ZygoteError, match="did not start"):
