@@ -10,7 +10,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interop check coverage bench format lock clean
+.PHONY: help setup demo test interop check coverage coverage-consensus bench format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -38,6 +38,10 @@ check: $(READY) ## formatting, lint, types and the order of the floors
 
 coverage: $(READY) ## branch coverage of primitives, model and protocol, with its floor
 	@$(BIN)/python -m pytest -m 'not live' --cov --cov-report=term $(TESTS)
+	@$(MAKE) coverage-consensus
+
+coverage-consensus: # every branch of consensus, in the data that the tests left
+	@$(BIN)/python -m coverage report --include='p2p/protocol/consensus/*' --fail-under=100
 
 bench: $(READY) ## every benchmark, as JSON in runs/bench (BENCHMARKS="streams replica")
 	@mkdir -p runs/bench

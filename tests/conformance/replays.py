@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from p2p.model.block import is_quorum
 from p2p.model.vote import VoteKind
 from p2p.primitives.units import Height, Round
 from p2p.protocol.consensus.round_machine import (
@@ -57,7 +58,7 @@ def replay_driver(trace: Trace) -> None:
     single = [Moment(event["in"], event["out"], event["post"]) for event in trace["events"]]
     _replay_moments(trace, single, own_return=True)
     if "own_vote_not_looped" not in trace.get("tags", ()):
-        together = merged(trace["events"], trace["me"])
+        together = merged(trace["events"], trace["me"], trace["weights"])
         if together is not None:
             _replay_moments(trace, together, own_return=False)
 
@@ -80,11 +81,12 @@ def _replay_moments(trace: Trace, moments: list[Moment], *, own_return: bool) ->
     check_safety(node, sent)
 
 
-def merged(events: list[Trace], me: str) -> list[Moment] | None:
+def merged(events: list[Trace], me: str, weights: dict[str, int]) -> list[Moment] | None:
     """Events with those that only loop our own message back merged into the one that sent it.
 
     None where a message of ours does not come back at once, in the order of sending: who counts it
-    when it is sent then sees another history.
+    when it is sent then sees another history. So it is also where we sign at one of several votes
+    that come together without a quorum: they count one by one, and ours before the rest of them.
     """
     moments: list[Moment] = []
     looping: list[Trace] = []
@@ -96,11 +98,21 @@ def merged(events: list[Trace], me: str) -> list[Moment] | None:
             moments[-1].post = event["post"]
         else:
             moments.append(Moment(event["in"], list(event["out"]), event["post"]))
-        looping += [output for output in event["out"] if output["t"] in {"vote", "proposal"}]
+        said = [output for output in event["out"] if output["t"] in {"vote", "proposal"}]
+        if said and _counts_one_by_one(event["in"], weights):
+            return None
+        looping += said
     if looping and moments:
         # The trace ends before all came back.
         moments.pop()
     return moments
+
+
+def _counts_one_by_one(event: Trace, weights: dict[str, int]) -> bool:
+    if event["t"] != "certificate":
+        return False
+    senders = {vote["src"] for vote in event["votes"]}
+    return not is_quorum(sum(weights[source] for source in senders), sum(weights.values()))
 
 
 # --------------------------------------------------------------------------------- whole networks

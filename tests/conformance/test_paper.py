@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.conformance.paper import draw_trace, traces
-from tests.conformance.replays import Trace, replay_driver, replay_system_node
+from tests.conformance.replays import Trace, merged, replay_driver, replay_system_node
 
 TRACES = 240
 
@@ -22,6 +22,14 @@ def test_a_node_does_what_the_paper_says(block: int) -> None:
 def test_own_messages_may_come_back_at_any_later_moment() -> None:
     for trace in traces(range(1000, 1060), delay_own=0.3):
         replay_driver(trace)
+
+
+@pytest.mark.parametrize("seed", [47_122, 58_058])
+def test_votes_that_count_one_by_one_are_not_merged_with_our_own(seed: int) -> None:
+    """Of 50,000 histories only these two told a difference: ours counts before the rest."""
+    trace = draw_trace(seed, events=80)
+    assert merged(trace["events"], trace["me"], trace["weights"]) is None
+    replay_driver(trace)
 
 
 def test_the_history_as_one_run_says_the_same() -> None:

@@ -249,7 +249,7 @@ def test_a_run_cut_short_shows_a_beginning_of_what_we_send() -> None:
 
 
 def test_own_messages_that_come_back_join_the_event_that_sent_them() -> None:
-    groups = merged(DRIVER["events"], "v2")
+    groups = merged(DRIVER["events"], "v2", DRIVER["weights"])
     assert groups is not None
     assert [len(moment.outputs) for moment in groups] == [2, 2, 0, 1, 0, 0, 1]
 
@@ -257,7 +257,7 @@ def test_own_messages_that_come_back_join_the_event_that_sent_them() -> None:
 def test_own_messages_that_come_back_late_are_not_merged() -> None:
     events = copy.deepcopy(DRIVER["events"])
     events[3], events[4] = events[4], events[3]
-    assert merged(events, "v2") is None
+    assert merged(events, "v2", DRIVER["weights"]) is None
     replay_driver({**DRIVER, "events": events})
 
 

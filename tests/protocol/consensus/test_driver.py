@@ -3,14 +3,16 @@
 import msgspec
 import pytest
 
+from p2p.model.accusation import POLKAS_MAX, Polka
 from p2p.model.block import Certificate, CommitSignature
 from p2p.model.effects import CancelTimer, Penalize, SetTimer
 from p2p.model.inputs import TimerFired
 from p2p.model.parameters import Parameters
 from p2p.model.rejection import Reason, Rejected
+from p2p.model.vote import VoteKind
 from p2p.primitives.keys import Key, verify_bytes
 from p2p.primitives.signing import Ed25519Signer, SignedKind, Verified, signing_bytes
-from p2p.primitives.units import Height, Millis, PeerId, Round
+from p2p.primitives.units import NO_ROUND, Height, Millis, PeerId, Round
 from p2p.protocol.consensus.driver import ConsensusDriver
 from p2p.protocol.consensus.early import EARLY_ROUNDS_MAX
 from p2p.protocol.consensus.interface import (
@@ -90,6 +92,8 @@ def test_before_its_first_height_a_driver_does_nothing() -> None:
     assert node.driver.proposer(Round(0)) is None
     assert node.driver.own_messages() == ()
     assert node.driver.held() == (0, 0)
+    assert node.driver.ballots(Round(0), VoteKind.PREVOTE) == ()
+    assert node.driver.polkas(FIRST) == ()
 
 
 def test_the_views_tell_of_the_open_height() -> None:
@@ -100,6 +104,55 @@ def test_the_views_tell_of_the_open_height() -> None:
     assert node.driver.decided is None
     assert node.driver.proposer(Round(1)) == account("v3")
     assert node.driver.held() == (2, 1)
+    others = vote("prevote", "v2", 0, "A", height=1)
+    mine = node.sent[0]
+    assert node.driver.ballots(Round(0), VoteKind.PREVOTE) == (others, mine)
+    assert node.driver.ballots(Round(0), VoteKind.PRECOMMIT) == ()
+
+
+def test_the_polkas_of_the_open_height_are_what_a_judge_may_ask_for() -> None:
+    node = started()
+    heard(node, "prevote v2 1 C, prevote v3 1 C, prevote v4 1 C")  # the later round first
+    heard(node, "prevote v4 0 A, prevote v3 0 A, prevote v2 0 A, precommit v2 0 A")
+    heard(node, "prevote v2 2 -, prevote v3 2 -, prevote v4 2 -")
+    signed = [CommitSignature(account(name), b"s") for name in ("v2", "v3", "v4")]
+    first = Polka(CHAIN, FIRST, Round(0), some_value("A"), NO_ROUND, tuple(signed))
+    second = Polka(CHAIN, FIRST, Round(1), some_value("C"), NO_ROUND, tuple(signed))
+    assert node.driver.polkas(FIRST) == (first, second)
+    assert node.driver.polkas(Height(2)) == ()
+
+
+def test_the_polkas_of_the_last_rounds_are_kept() -> None:
+    node = started()
+    for round_ in range(POLKAS_MAX + 2):
+        for who in ("v2", "v3", "v4"):
+            heard(node, f"prevote {who} {round_} A")
+    rounds = [polka.round for polka in node.driver.polkas(FIRST)]
+    assert rounds == list(range(2, POLKAS_MAX + 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "valid_round"),
+    [("prevote", "A", 0), ("prevote", "A", 1), ("prevote", None, 0), ("precommit", "A", 0)],
+)
+def test_votes_that_no_rule_signs_are_blamed_alone_and_in_a_bunch(
+    kind: str, text: str | None, valid_round: int
+) -> None:
+    node = started()
+    told = [
+        msgspec.structs.replace(
+            vote(kind, who, 0 if text else 1, text, height=1), valid_round=Round(valid_round)
+        )
+        for who in ("v2", "v3", "v4")
+    ]
+    alone = node.step(VoteReceived(Verified(told[0]), PEER))
+    [blamed] = alone
+    assert isinstance(blamed, Penalize)
+    assert (blamed.peer, blamed.reason) == (PEER, Reason.MALFORMED)
+    bunch = tuple(Verified(one) for one in told)
+    assert node.step(VotesReceived(bunch, PEER)) == [Penalize(PEER, Reason.MALFORMED)]
+    assert node.step(VotesReceived(bunch)) == []
+    assert node.driver.held() == (0, 0)
 
 
 def test_a_peer_that_passes_on_a_strangers_vote_is_penalized() -> None:

@@ -24,7 +24,7 @@ from p2p.protocol.consensus.interface import (
     VotesReceived,
 )
 from p2p.protocol.consensus.round_machine import RoundState
-from p2p.protocol.consensus.sign_state import Message, SignGuard, step_of
+from p2p.protocol.consensus.sign_state import SIGN_STATE_KEY, Message, SignGuard, step_of
 from tests.conformance.words import proposal, some_value, vote
 from tests.protocol.consensus.shell import FIRST, Cluster, Shell
 
@@ -145,6 +145,18 @@ def test_a_journal_that_does_not_begin_with_its_height_is_no_journal() -> None:
     driver = Shell("v1", FOUR).driver
     driver.step(JournalRestored(node.restored().entries[1:], None), Millis(0))
     assert driver.restored_height is None
+
+
+def test_a_journal_without_a_sign_state_is_replayed_by_its_entries_alone() -> None:
+    """Whoever lost the table of the sign state is silenced by the key's own file, not here."""
+    node = Shell("v1", FOUR)
+    node.start(FIRST)
+    hear(node, proposal("v2", 0, "A", -1, height=1))
+    state = node.state
+    node.disk.pop((Table.META, SIGN_STATE_KEY))
+    node.crash()
+    assert node.state == state
+    assert node.driver.sign_state is None
 
 
 def test_an_unreadable_sign_state_stops_the_node() -> None:
