@@ -8,9 +8,10 @@ to everybody. Attackers connect to all of them, or to one victim, and do their w
 reached the other honest nodes (in an eclipse: the victim) within 3 s, and the 99th percentile.
 
 `caught` is counted over pairs of an honest node and an attacker that it had to do with for 5 s of
-the attack (of those that merely keep silent: that were in its mesh of the ads for 50 s): the share
-of pairs in which the node holds the attacker below the graylist threshold, or has banned it, when
-the attack ends.
+the attack (of those that merely keep silent: that were in its mesh of the ads for 50 s), or judged
+sooner: the share of pairs in which the node holds the attacker below the graylist threshold, or has
+banned it, when the attack ends. `mesh` is the largest share of the mesh links of the receivers that
+attackers held at once: it shows that the attack was one.
 `harmed` counts honest nodes that another honest node holds below 0 at the end, or banned.
 
 Without scoring every score is 0 and no fault is ever punished by a ban: GossipSub v1.0.
@@ -24,6 +25,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -85,7 +87,10 @@ class Row(msgspec.Struct, frozen=True):
     delivered: float
     p99_ms: int
     delivered_last_third: float
+    taken: float
     caught: float
+    judged: int
+    deeds: dict[str, int]
     harmed: int
     banned_honest: int
     messages: int
@@ -165,13 +170,6 @@ def percentile(delays: list[int | None], share: float) -> int:
     return -1 if math.isinf(found) else int(found)
 
 
-def caught(world: World, met: dict[tuple[int, PeerId], int], enough_s: int) -> float:
-    """Of the attackers that honest nodes had to do with for long enough, the share kept out."""
-    judged = [pair for pair, lasted_s in met.items() if lasted_s >= enough_s]
-    out = sum(is_out(world.nodes[index], peer) for index, peer in judged)
-    return out / max(1, len(judged))
-
-
 def is_out(judge: VirtualNode, peer: PeerId) -> bool:
     """Whether a node listens to a peer no more."""
     if judge.replica is None:
@@ -182,27 +180,48 @@ def is_out(judge: VirtualNode, peer: PeerId) -> bool:
     return judge.replica.membership.is_banned(peer, judge.clock.now_ms())
 
 
-def watch_meetings(
-    world: World, met: dict[tuple[int, PeerId], int], *, in_mesh: bool, begin_ms: int
-) -> None:
-    """Count the seconds of the attack in which an honest node had to do with a liar."""
-    ads = topic_name(Topic.ADS, world.genesis.chain_id)
+class Meetings:
+    """Which honest node had to do with which attacker, looked at once a second of the attack."""
 
-    def look() -> bytes:
-        world.heap.after(1_000 * MICROS_PER_MS, "look", look)
-        for node in world.honest if world.now_ms >= begin_ms else ():
+    def __init__(self, world: World, judges: list[VirtualNode], *, in_mesh: bool) -> None:
+        self._world, self._judges, self._in_mesh = world, judges, in_mesh
+        self._ads = topic_name(Topic.ADS, world.genesis.chain_id)
+        self._lasted_s: dict[tuple[int, PeerId], int] = {}
+        self.taken = 0.0
+        """The largest share of the judges' mesh links that attackers held at once."""
+
+    def begin(self, at_ms: int) -> None:
+        """Look from then on."""
+        self._world.heap.after((at_ms - self._world.now_ms) * MICROS_PER_MS, "look", self._look)
+
+    def _look(self) -> bytes:
+        self._world.heap.after(1_000 * MICROS_PER_MS, "look", self._look)
+        links = held = 0
+        for node in self._judges:
             if node.replica is None:
                 continue
             gossip = node.replica.gossip
-            here = gossip.connected()
-            if in_mesh:
-                here = gossip.mesh(ads)
-            for peer in here:
-                if not world.is_honest(world.by_peer[peer]):
-                    met[node.index, peer] = met.get((node.index, peer), 0) + 1
+            mesh = gossip.mesh(self._ads)
+            links += len(mesh)
+            held += sum(self._is_liar(peer) for peer in mesh)
+            for peer in mesh if self._in_mesh else gossip.connected():
+                if self._is_liar(peer):
+                    pair = node.index, peer
+                    self._lasted_s[pair] = self._lasted_s.get(pair, 0) + 1
+        self.taken = max(self.taken, held / max(1, links))
         return b""
 
-    world.heap.after(0, "look", look)
+    def _is_liar(self, peer: PeerId) -> bool:
+        return not self._world.is_honest(self._world.by_peer[peer])
+
+    def caught(self, enough_s: int) -> tuple[float, int]:
+        """Of the pairs that met for long enough, or where the node judged sooner: how many are out.
+
+        The share, and the number of pairs.
+        """
+        out = {pair for pair in self._lasted_s if is_out(self._world.nodes[pair[0]], pair[1])}
+        judged = {pair for pair, lasted_s in self._lasted_s.items() if lasted_s >= enough_s} | out
+        return len(out) / max(1, len(judged)), len(judged)
 
 
 def harmed(world: World) -> int:
@@ -233,10 +252,10 @@ def run(name: str, *, scoring: bool, honest: int, attackers: int, seed: int = SE
         options["victim"] = victim
     ring = recruit(world, attack.kind, attackers, options)
     begin_s = max(SETTLE_S, attack.options.get("begin_s", 0))
-    met: dict[tuple[int, PeerId], int] = {}
+    receivers = [world.nodes[victim]] if victim >= 0 else world.honest
     only_silent = attack.kind == "mute"
-    attack_ms = world.now_ms + 1_000 * attack.options.get("begin_s", 0)
-    watch_meetings(world, met, in_mesh=only_silent, begin_ms=attack_ms)
+    meetings = Meetings(world, receivers, in_mesh=only_silent)
+    meetings.begin(world.now_ms + 1_000 * attack.options.get("begin_s", 0))
     Probe(world).run()
     if attack.attackers_first:
         world.start(*[liar.node for liar in ring])
@@ -247,21 +266,39 @@ def run(name: str, *, scoring: bool, honest: int, attackers: int, seed: int = SE
     first_ms = world.now_ms
     world.run_for(seconds(attack.attack_s))
     last_ms = Millis(world.now_ms - 2 * WITHIN_MS)
-    receivers = [world.nodes[victim]] if victim >= 0 else world.honest
     delays = list(arrivals(world, receivers, first_ms, last_ms))
     third_ms = Millis(last_ms - (last_ms - first_ms) // 3)
     late = list(arrivals(world, receivers, third_ms, last_ms))
+    share_caught, judged = meetings.caught(SILENT_S if only_silent else JUDGED_S)
     return Row(
         attack=name,
         scoring=scoring,
         delivered=share_within(delays),
         p99_ms=percentile(delays, 0.99),
         delivered_last_third=share_within(late),
-        caught=caught(world, met, SILENT_S if only_silent else JUDGED_S),
+        taken=meetings.taken,
+        caught=share_caught,
+        judged=judged,
+        deeds=dict(sum((liar.deeds for liar in ring), Counter[str]())),
         harmed=harmed(world),
         banned_honest=len(world.bans),
         messages=len(delays),
         cpu_s=round(time.process_time() - began_s, 1),
+    )
+
+
+HEADER: Final = (
+    "attack        scoring  within 3 s   p99 ms  last third    mesh  caught   pairs  harmed  bans"
+    "   cpu s"
+)
+
+
+def line(row: Row) -> str:
+    """A row for people."""
+    return (
+        f"{row.attack:13} {'on' if row.scoring else 'off':7} {row.delivered:11.2%} {row.p99_ms:8}"
+        f" {row.delivered_last_third:11.2%} {row.taken:7.0%} {row.caught:7.1%} {row.judged:7}"
+        f" {row.harmed:7} {row.banned_honest:5} {row.cpu_s:7.1f}"
     )
 
 
@@ -274,29 +311,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--scoring", choices=("both", "on", "off"), default="both")
     given = parser.parse_args()
+    size = {"honest": given.honest, "attackers": given.attackers, "seed": given.seed}
+    modes = {"both": (True, False), "on": (True,), "off": (False,)}[given.scoring]
     rows = []
     if not given.json:
-        print(
-            f"{'attack':13} scoring  within 3 s   p99 ms  last third  caught  harmed  bans   cpu s"
-        )
-    modes = {"both": (True, False), "on": (True,), "off": (False,)}[given.scoring]
+        print(HEADER)
     for name in given.only.split(","):
         for scoring in modes:
-            row = run(
-                name,
-                scoring=scoring,
-                honest=given.honest,
-                attackers=given.attackers,
-                seed=given.seed,
-            )
-            rows.append(row)
+            rows.append(run(name, scoring=scoring, **size))
             if not given.json:
-                print(
-                    f"{row.attack:13} {'on' if scoring else 'off':7} {row.delivered:11.2%}"
-                    f" {row.p99_ms:8} {row.delivered_last_third:11.2%} {row.caught:7.0%}"
-                    f" {row.harmed:7} {row.banned_honest:5} {row.cpu_s:7.1f}",
-                    flush=True,
-                )
+                print(line(rows[-1]), flush=True)
     if given.json:
         print(json.dumps([{**msgspec.to_builtins(row), "holds": row.holds} for row in rows]))
     return 0 if all(row.holds for row in rows if row.scoring) else 1

@@ -86,11 +86,11 @@ class Incoming:
             self._receive_message(neighbour, message, now_ms, faults, effects)
         if faults:
             effects += [Penalize(neighbour.peer, *fault) for fault in faults.items()]
-        if score >= thresholds.gossip_threshold:
-            if rpc.ihave:
-                self._lazy.offered(neighbour, rpc.ihave, self._mesh, now_ms)
-            if rpc.iwant:
-                self._lazy.wanted(neighbour, rpc.iwant, effects)
+        has_gossip = score >= thresholds.gossip_threshold
+        if rpc.ihave and has_gossip:
+            self._lazy.offered(neighbour, rpc.ihave, self._mesh, now_ms)
+        if rpc.iwant:
+            self._lazy.wanted(neighbour, rpc.iwant, effects, is_served=has_gossip)
         # One entry a topic counts, however often it is repeated.
         if rpc.graft:
             for topic in dict.fromkeys(rpc.graft):

@@ -124,9 +124,18 @@ class LazyGossip:
     # ---- a peer lacks something
 
     def wanted(
-        self, neighbour: Neighbour, ids: tuple[MessageId, ...], effects: list[GossipEffect]
+        self,
+        neighbour: Neighbour,
+        ids: tuple[MessageId, ...],
+        effects: list[GossipEffect],
+        *,
+        is_served: bool,
     ) -> None:
-        """A peer asks for messages: queue those that are still kept, within the limits."""
+        """A peer asks for messages: queue those that are still kept, within the limits.
+
+        Who is not served, being below the gossip threshold, is held to the limits all the same.
+        Else a flooder would rest there, neither heard nor shown out.
+        """
         room = self._parameters.iwant_ids_max - neighbour.ids_wanted
         self._counters.iwant_received += len(ids)
         neighbour.ids_wanted += len(ids)
@@ -137,11 +146,11 @@ class LazyGossip:
         again = 0
         for message_id in dict.fromkeys(ids):
             message = self._cache.get_for(neighbour.peer, message_id)
-            if message is not None:
+            if message is None:
+                again += message_id in self._cache
+            elif is_served:
                 self._counters.iwant_served += 1
                 neighbour.outbox.add_message(message)
-            elif message_id in self._cache:
-                again += 1
         if again:
             # gossipsub v1.1: retransmissions are limited; beyond, asking is misbehaviour
             self._neighbours.scores.misbehaved(neighbour.standing)

@@ -134,6 +134,16 @@ def test_v11_iwant_asking_for_what_is_gone_is_no_fault() -> None:
     assert behaviour(bench) == 0.0
 
 
+def test_iwant_below_the_gossip_threshold_repetitions_still_lead_to_the_graylist() -> None:
+    bench = Bench(topics=(T,))
+    bench.connect(A, B)
+    bench.accept(B, SMALL)
+    for _ in range(13):
+        bench.receive(A, Rpc(iwant=(SMALL.id,)))
+    assert bench.gossip.score(A) < -80
+    assert bench.gossip.counters.iwant_served == 3
+
+
 # ---- IDONTWANT ------------------------------------------------------------------------------
 
 
