@@ -43,6 +43,7 @@ class MadeChain:
         stake: int = 1_000_000,
         overrides: dict[str, int] | None = None,
         name: str = "made",
+        began_ms: Millis = BEGAN_MS,
     ) -> None:
         named = [f"v{number}" for number in range(validators)]
         named += [f"a{number}" for number in range(accounts)]
@@ -50,7 +51,7 @@ class MadeChain:
         self._by_account = {key.account: key for key in self.keys.values()}
         self.genesis = Genesis(
             name=name,
-            time_ms=BEGAN_MS,
+            time_ms=began_ms,
             parameters=with_overrides(Parameters(), overrides or {}),
             accounts=tuple(
                 GenesisAccount(

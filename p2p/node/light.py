@@ -31,7 +31,7 @@ from p2p.node.home import new_key, write_file
 from p2p.primitives.codec import Malformed, Value, decode, encode
 from p2p.primitives.keys import peer_id_of, peer_text
 from p2p.primitives.signing import Ed25519Scheme
-from p2p.primitives.units import Digest, PeerId
+from p2p.primitives.units import Digest, Height, PeerId
 from p2p.protocol.light import (
     Agrees,
     Bisection,
@@ -40,12 +40,14 @@ from p2p.protocol.light import (
     Lied,
     LightAttack,
     LightParameters,
+    Silent,
     TrustedBlock,
     Verified,
     Witness,
     latest_before,
 )
-from p2p.protocol.light.trust import with_known_sets
+from p2p.protocol.light.trust import content_fault, with_known_sets
+from p2p.protocol.light.witness import Testimony
 
 log = logging.getLogger(__name__)
 
@@ -217,8 +219,10 @@ class LightClient:
             LightError: no node could prove it, or what is trusted lies above it.
             Forked: nodes proved two headers of one height.
         """
-        below = target - 1 if target else 2**53
-        start = latest_before(trusted, below)
+        known = next((block for block in trusted if 0 < block.height == target), None)
+        if known is not None:
+            return await self._known(known, trusted)
+        start = latest_before(trusted, target - 1 if target else 2**53)
         if start is None:
             least = min((block.height for block in trusted), default=0)
             raise LightError(
@@ -226,21 +230,40 @@ class LightClient:
                 " trust an earlier one, or the genesis"
             )
         faults = []
+        is_newest = False
         for source in list(self._sources):
             result = await self._bisect(source, start, target)
             if isinstance(result, Failed):
                 faults.append(f"{source.name}: {result.detail}")
+                is_newest = is_newest or (not target and result.is_empty)
                 if result.lied:
                     self._sources.remove(source)
                 continue
-            return await self._witnessed(source, start, *result)
+            verified, session = result
+            return await self._witnessed(source, start, verified.block, tuple(session.path))
+        if is_newest and start.height > 0 and self._is_fresh(start):
+            return await self._known(start, trusted)
         raise LightError("; ".join(faults) or "there is nobody left to ask")
+
+    def _is_fresh(self, block: TrustedBlock) -> bool:
+        return block.time_ms + self._parameters.trust_period_ms > self._now_ms
+
+    async def _known(self, known: TrustedBlock, trusted: Sequence[TrustedBlock]) -> Proven:
+        """The header that is trusted already, from whoever has it. Raises LightError, Forked."""
+        for source in list(self._sources):
+            answer = await self._light_block(source, _of_height(known.height))
+            if answer is None or answer.header.digest() != known.header_digest:
+                continue
+            light = with_known_sets(answer, (known.next_validators,))
+            if content_fault(light, self._chain_id) is None:
+                start = latest_before(trusted, known.height - 1) or known
+                return await self._witnessed(source, start, light, (known,))
+        raise LightError(f"no node shows the header of height {known.height} that is trusted")
 
     async def first(self, height: int, name: Digest) -> LightBlock:
         """The light block that a trusted hash names. Raises LightError when nobody has it."""
-        request = LightBlockRequest(height, height - 1, height + 1)  # type: ignore[arg-type]
         for source in self._sources:
-            answer = await self._light_block(source, request)
+            answer = await self._light_block(source, _of_height(height))
             if answer is not None and answer.header.digest() == name:
                 return with_known_sets(answer, ())
         raise LightError(f"no node has a header of height {height} with the trusted hash")
@@ -258,7 +281,11 @@ class LightClient:
         return progress if isinstance(progress, Failed) else (progress, session)
 
     async def _witnessed(
-        self, primary: Source, start: TrustedBlock, verified: Verified, session: Bisection
+        self,
+        primary: Source,
+        start: TrustedBlock,
+        verified: LightBlock,
+        path: tuple[TrustedBlock, ...],
     ) -> Proven:
         agreed: list[str] = []
         silent: list[str] = []
@@ -266,22 +293,11 @@ class LightClient:
         for source in [one for one in self._sources if one is not primary]:
             if len(agreed) >= self._witnesses_max:
                 break
-            witness = Witness(
-                start,
-                verified.block,
-                chain_id=self._chain_id,
-                scheme=Ed25519Scheme(),
-                parameters=self._parameters,
-            )
-            said = witness.begin()
-            while isinstance(said, LightBlockRequest):
-                answer = await self._light_block(source, said)
-                said = witness.take(answer, now_ms=self._now_ms)
-            match said:
+            match await self._testimony(source, start, verified):
                 case Agrees():
                     agreed.append(source.name)
                 case Diverged(attack=attack):
-                    height = verified.block.header.height
+                    height = verified.header.height
                     raise Forked(
                         f"the chain was forked: {primary.name} and {source.name} prove two"
                         f" different headers of height {height}; trust neither",
@@ -293,14 +309,39 @@ class LightClient:
                 case _:
                     silent.append(source.name)
         return Proven(
-            block=verified.block,
-            path=tuple(session.path),
+            block=verified,
+            path=path,
             primary=primary.name,
             agreed=tuple(agreed),
             silent=tuple(silent),
             lied=tuple(lied),
             requests=self._requests,
         )
+
+    async def _testimony(
+        self, source: Source, start: TrustedBlock, verified: LightBlock
+    ) -> Testimony:
+        """What another node says of a header that follows from `start`, or is it."""
+        height = verified.header.height
+        if start.height == height:  # nothing earlier is trusted that could prove another one
+            answer = await self._light_block(source, _of_height(height))
+            if answer is None:
+                return Silent()
+            if answer.header.digest() == start.header_digest:
+                return Agrees()
+            return Lied(f"it shows another header of height {height} than the trusted one")
+        witness = Witness(
+            start,
+            verified,
+            chain_id=self._chain_id,
+            scheme=Ed25519Scheme(),
+            parameters=self._parameters,
+        )
+        said = witness.begin()
+        while isinstance(said, LightBlockRequest):
+            answer = await self._light_block(source, said)
+            said = witness.take(answer, now_ms=self._now_ms)
+        return said
 
     async def _light_block(self, source: Source, request: LightBlockRequest) -> LightBlock | None:
         return await self.ask(source, request, LightBlock)
@@ -310,6 +351,10 @@ class LightClient:
         self._requests += 1
         answer = await source.ask(request)
         return answer if isinstance(answer, kind) else None
+
+
+def _of_height(height: int) -> LightBlockRequest:
+    return LightBlockRequest(Height(height), Height(height - 1), Height(height + 1))
 
 
 # ---- what is trusted, on disk -------------------------------------------------------------------

@@ -8,17 +8,8 @@ import typer
 from p2p.api import options
 from p2p.api.commands import evidence, stake
 from p2p.api.commands.channel import submit
-from p2p.api.commands.light import (
-    PERIOD_DEFAULT,
-    GenesisOption,
-    PeerOption,
-    StoreOption,
-    TrustHashOption,
-    TrustHeightOption,
-    TrustPeriodOption,
-    plan_of,
-    proof_pairs,
-)
+from p2p.api.commands.light import proof_pairs
+from p2p.api.commands.trusting import LightOptions, trusting
 from p2p.api.options import (
     DEFAULT_HOME,
     AmountArgument,
@@ -137,7 +128,9 @@ def show_rewards(
 
 
 @reward.command(name="verify")
-def verify_rewards(  # noqa: PLR0913, PLR0917 - an option for each thing that can be said
+@trusting
+def verify_rewards(
+    trust: LightOptions,
     height: Annotated[
         int | None, typer.Argument(min=1, help="Check a block's rows as this node stored them.")
     ] = None,
@@ -147,13 +140,6 @@ def verify_rewards(  # noqa: PLR0913, PLR0917 - an option for each thing that ca
     account: Annotated[
         str | None, typer.Option(metavar="PEER_ID", help="Whose reward; else the home's own.")
     ] = None,
-    peer: PeerOption = None,
-    genesis: GenesisOption = None,
-    trust_height: TrustHeightOption = None,
-    trust_hash: TrustHashOption = None,
-    trust_period: TrustPeriodOption = PERIOD_DEFAULT,
-    store: StoreOption = None,
-    home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Work a reward out again: with --epoch one's own, trusting no node; else a block's sums.
@@ -171,18 +157,10 @@ def verify_rewards(  # noqa: PLR0913, PLR0917 - an option for each thing that ca
     if (height is None) == (epoch is None):
         raise typer.BadParameter("name a block's HEIGHT, or --epoch for your own reward")
     if height is not None:
-        _verify_block(height, home, as_json)
+        _verify_block(height, trust.home, as_json)
         return
     assert epoch is not None, "one of both is named"
-    plan = plan_of(
-        home,
-        peers=peer,
-        genesis=genesis,
-        trust=(trust_height, trust_hash),
-        trust_period=trust_period,
-        store=store,
-    )
-    _verify_own(plan, epoch, account, as_json)
+    _verify_own(trust.plan(), epoch, account, as_json)
 
 
 def _verify_block(height: int, home: Path, as_json: bool) -> None:

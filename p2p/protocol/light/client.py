@@ -56,6 +56,8 @@ class Failed(msgspec.Struct, frozen=True):
     detail: str
     lied: bool
     """Whether it said something false, and did not merely lack what was asked for."""
+    is_empty: bool = False
+    """Whether it had no answer to the first question."""
 
 
 Progress = LightBlockRequest | Verified | Failed
@@ -97,7 +99,8 @@ class Bisection:
         asked, self._asked = self._asked, None
         assert asked is not None, "an answer follows a question"
         if answer is None:
-            return Failed(f"it has no header at or about height {asked.height}", lied=False)
+            wanted = f"at or about height {asked.height}" if asked.height else "that is newer"
+            return Failed(f"it has no header {wanted}", lied=False, is_empty=not self._waiting)
         height = answer.header.height
         if not asked.above < height < asked.below or (not self._waiting and not self._fits(height)):
             return Failed(f"asked for height {asked.height}, it answered {height}", lied=True)

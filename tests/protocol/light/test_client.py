@@ -155,7 +155,7 @@ def test_an_answer_of_another_height_is_a_lie(changed: tuple[MadeChain, Honest])
 
 def test_silence_ends_the_session_without_blame(changed: tuple[MadeChain, Honest]) -> None:
     result, _ = bisect(changed[0], lambda _: None, target=40)
-    assert result == Failed("it has no header at or about height 40", lied=False)
+    assert result == Failed("it has no header at or about height 40", lied=False, is_empty=True)
 
 
 def test_another_chain_of_the_same_validators_is_refused() -> None:
