@@ -223,7 +223,6 @@ class Gossip:
             late_ms = now_ms - self._beat_ms - parameters.heartbeat_ms
             if late_ms >= parameters.heartbeat_ms:
                 self._lazy.promises.postpone(late_ms)
-                self._muteness.postpone(late_ms)
         self._beat_ms = now_ms
         oldest = self._cache.window - parameters.idontwant_heartbeats
         for neighbour in self._neighbours.all():

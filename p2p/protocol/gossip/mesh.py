@@ -349,7 +349,6 @@ class Mesh:
 
     def _link(self, topic: str, neighbour: Neighbour) -> None:
         self._links[topic][neighbour.peer] = neighbour
-        neighbour.heard.pop(topic, None)
         self._neighbours.scores.joined_mesh(neighbour.standing, topic)
 
     def _unlink(self, topic: str, neighbour: Neighbour) -> None:

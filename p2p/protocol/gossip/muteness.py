@@ -6,51 +6,56 @@ tells them apart is silence: an honest peer now and then sends a copy, even if l
 (IHAVE), or a message of its own. One that said nothing of a topic while enough came from others,
 for long enough, has failed the mesh (P3b).
 
+Silence adds up over all stays in the mesh, also over connections: else whoever leaves in time and
+comes back would never be found. Any word ends it; outside the mesh it fades as P3b does.
+
 Beyond the specification; docs/gossip.md has the measurements.
 """
 
 from p2p.protocol.gossip.mesh import Mesh
 from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
 from p2p.protocol.gossip.parameters import GossipParameters
+from p2p.protocol.gossip.standing import TopicStanding
 
 
 class Muteness:
     """Looks at every link once a heartbeat."""
 
-    __slots__ = ("_mesh", "_neighbours", "_parameters")
+    __slots__ = ("_heartbeat_ms", "_looked_ms", "_mesh", "_neighbours", "_parameters", "_totals")
 
     def __init__(self, parameters: GossipParameters, neighbours: Neighbours, mesh: Mesh) -> None:
         self._parameters = parameters.scores
+        self._heartbeat_ms = parameters.heartbeat_ms
         self._neighbours = neighbours
         self._mesh = mesh
+        self._looked_ms = 0
+        self._totals: dict[str, int] = {}
+        """Messages that had come of each of our topics at the last look."""
 
     def look(self, now_ms: int) -> None:
         """A heartbeat."""
         if not self._parameters.enabled:
             return
+        # Longer than a heartbeat we were not there to hear anything.
+        passed_ms = min(max(0, now_ms - self._looked_ms), self._heartbeat_ms)
+        self._looked_ms = now_ms
+        totals, scores = {}, self._neighbours.scores
         for topic in self._mesh.topics():
-            total = self._neighbours.scores.total(topic)
+            total = totals[topic] = scores.total(topic)
+            came = total - self._totals.get(topic, total)
             for neighbour in self._mesh.links(topic).values():
-                if topic in neighbour.spoke or topic not in neighbour.heard:
-                    neighbour.spoke.pop(topic, None)
-                    neighbour.heard[topic] = (total, now_ms)
-                else:
-                    self._judge(neighbour, topic, total, now_ms)
+                silence = neighbour.standing.topics[topic]
+                if topic in neighbour.spoke:
+                    del neighbour.spoke[topic]
+                    silence.silent_messages = silence.silent_ms = 0
+                elif came or silence.silent_messages:  # else there is nothing to talk about
+                    silence.silent_messages += came
+                    silence.silent_ms += passed_ms
+                    self._judge(neighbour, topic, silence)
+        self._totals = totals
 
-    def postpone(self, by_ms: int) -> None:
-        """We were not there to hear anything for a while."""
-        for topic in self._mesh.topics():
-            for neighbour in self._mesh.links(topic).values():
-                if topic in neighbour.heard:
-                    total, since_ms = neighbour.heard[topic]
-                    neighbour.heard[topic] = (total, since_ms + by_ms)
-
-    def _judge(self, neighbour: Neighbour, topic: str, total: int, now_ms: int) -> None:
+    def _judge(self, neighbour: Neighbour, topic: str, silence: TopicStanding) -> None:
         rules = self._parameters.of(topic)
-        before, since_ms = neighbour.heard[topic]
-        if total == before:
-            neighbour.heard[topic] = (total, now_ms)  # nothing to talk about
-        if total - before < rules.mute_messages or now_ms - since_ms < rules.mute_ms:
-            return
-        neighbour.heard[topic] = (total, now_ms)
-        self._neighbours.scores.fell_mute(neighbour.standing, topic)
+        if silence.silent_messages >= rules.mute_messages and silence.silent_ms >= rules.mute_ms:
+            silence.silent_messages = silence.silent_ms = 0
+            self._neighbours.scores.fell_mute(neighbour.standing, topic)

@@ -18,7 +18,6 @@ class Neighbour:
     """One connected peer. `validating` counts now, the others count this heartbeat."""
 
     __slots__ = (
-        "heard",
         "ids_asked",
         "ids_wanted",
         "ihave_rpcs",
@@ -55,9 +54,6 @@ class Neighbour:
         """Window of the message cache up to which it was offered a topic's messages."""
         self.offered: dict[str, tuple[MessageId, ...]] = {}
         """What it offered last of a topic of ours, when that was little."""
-        self.heard: dict[str, tuple[int, int]] = {}
-        """By topic whose mesh it is in: how many messages had come when it last said anything about
-        the topic, and when that was noticed."""
         self.spoke: dict[str, None] = {}
         """Topics of ours that it said anything about lately."""
         self.ihave_rpcs = 0

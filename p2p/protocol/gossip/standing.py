@@ -14,6 +14,8 @@ NEVER: Final = -1
 """Of a tick: not in the mesh."""
 STEADY: Final = 1 << 62
 """Of a tick: the score changes by what happens alone, not by time."""
+SILENCE_MS_MIN: Final = 5_000.0
+"""A shorter silence is forgotten outside the mesh: everybody is quiet for a while."""
 
 
 def decayed(value: float, factor: float, intervals: int) -> float:
@@ -31,7 +33,17 @@ def decayed(value: float, factor: float, intervals: int) -> float:
 class TopicStanding:
     """A peer in one topic; counters are those of `tick`."""
 
-    __slots__ = ("failures", "first", "invalid", "mesh", "mesh_tick", "observed", "tick")
+    __slots__ = (
+        "failures",
+        "first",
+        "invalid",
+        "mesh",
+        "mesh_tick",
+        "observed",
+        "silent_messages",
+        "silent_ms",
+        "tick",
+    )
 
     def __init__(self, tick: int) -> None:
         self.tick = tick
@@ -47,6 +59,10 @@ class TopicStanding:
         """When it joined the mesh."""
         self.observed = 0.0
         """What had come of the topic when it joined, from anyone, as of `mesh_tick`."""
+        self.silent_messages = 0
+        """Messages that came while it was in the mesh and said nothing of the topic."""
+        self.silent_ms: float = 0
+        """How long that was."""
 
     def fold(self, tick: int, rules: TopicScore, zero: float) -> None:
         """Bring the counters to a tick."""
@@ -58,11 +74,18 @@ class TopicStanding:
         self.mesh = _settled(self.mesh, rules.mesh_deliveries_decay, passed, zero)
         self.failures = _settled(self.failures, rules.mesh_failure_decay, passed, zero)
         self.invalid = _settled(self.invalid, rules.invalid_decay, passed, zero)
+        if self.silent_messages and self.mesh_tick == NEVER:
+            factor = rules.mesh_failure_decay
+            self.silent_ms = _settled(self.silent_ms, factor, passed, SILENCE_MS_MIN)
+            if not self.silent_ms:
+                self.silent_messages = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return self.mesh_tick == NEVER and not self.first and not self.failures and not self.invalid
+        return self.mesh_tick == NEVER and not (
+            self.first or self.failures or self.invalid or self.silent_messages
+        )
 
 
 def _settled(value: float, factor: float, intervals: int, zero: float) -> float:

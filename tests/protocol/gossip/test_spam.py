@@ -259,6 +259,21 @@ def test_in_a_silent_topic_and_while_we_sleep_nobody_is_mute() -> None:
     assert bench.gossip.score(A) >= 0
 
 
+@pytest.mark.parametrize("word", [False, True])
+def test_silence_adds_up_over_stays_in_the_mesh_until_a_word_ends_it(*, word: bool) -> None:
+    patient = ScoreParameters(topic=TopicScore(mute_messages=5, mute_ms=12_000))
+    bench = linked(Bench(GossipParameters(scores=patient), topics=(T,)))
+    talk(bench, 8)
+    bench.disconnect(A)
+    bench.heartbeat(62)  # what backoff there was is over
+    bench.connect(A)
+    if word:
+        bench.receive(A, Rpc(ihave=(IHave(T, ()),)))
+    bench.graft(A)
+    talk(bench, 8)
+    assert (bench.gossip.score(A) < -80) == (not word)
+
+
 def test_ratings_of_strangers_are_not_kept() -> None:
     bench = bench_with()
     bench.gossip.step(PeerRated(D, -5.0), Millis(bench.now_ms))
