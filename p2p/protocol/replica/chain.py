@@ -13,16 +13,12 @@ open height may also come from outside, by gossip or sync: then its certificate 
 from collections.abc import Iterator
 from typing import Final, assert_never
 
-import msgspec
-
 from p2p.model.block import Block, Certificate, CommittedBlock, ValidatorSet, check_certificate
 from p2p.model.effects import CancelTimer, Penalize, Persist, SetTimer
-from p2p.model.evidence import SlashRow
 from p2p.model.inputs import TimerFired
 from p2p.model.ledger import Executed, State, rules_of
-from p2p.model.light import LightBlock, SignedHeader
+from p2p.model.light import LightBlock
 from p2p.model.parameters import BLOCK_BYTES_MAX, Genesis, is_timely
-from p2p.model.persistence import STATE_KEY, DeleteRange, Put, Table, Write, number_key
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.requests import RoundMessages, RoundRequest
 from p2p.model.topic import Topic
@@ -35,8 +31,6 @@ from p2p.protocol.consensus.driver import ConsensusDriver
 from p2p.protocol.consensus.proposer import WeightedProposers
 from p2p.protocol.consensus.screening import Screening
 from p2p.protocol.interface import (
-    Committed,
-    EquivocationFound,
     InvariantViolated,
     Notify,
     RoundStarted,
@@ -44,63 +38,21 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.ledger import build_block
 from p2p.protocol.mempool import Mempool
+from p2p.protocol.replica.archive import SNAPSHOT_DONE, Archive
 from p2p.protocol.replica.bookkeeping import Bookkeeper
+from p2p.protocol.replica.candidates import Candidate, Candidates
+from p2p.protocol.replica.chain_effects import (
+    BlockCommitted,
+    ChainEffect,
+    Contradicted,
+    Publish,
+    StateInstalled,
+    committed_event,
+    equivocation_event,
+)
 from p2p.protocol.replica.early import EarlyProposal, EarlyProposals
 
 HEIGHT_TIMER: Final = "chain/height"
-KEYS_END: Final = b"\xff" * 16
-CANDIDATES_MAX: Final = 16
-"""Blocks proposed for the open height that are kept: 8 MiB, and more rounds than a height sees."""
-
-
-class Publish(msgspec.Struct, frozen=True):
-    """Gossip a value of ours."""
-
-    topic: Topic
-    value: Vote | ProposedBlock | CommittedBlock
-
-
-class BlockCommitted(msgspec.Struct, frozen=True):
-    """A block is final; the rest of the replica follows."""
-
-    block: Block
-    before: State
-    state: State
-    slashes: tuple[SlashRow, ...] = ()
-
-
-class Contradicted(msgspec.Struct, frozen=True):
-    """One signer's two messages of one slot, as consensus found them."""
-
-    first: Vote | Proposal
-    second: Vote | Proposal
-
-
-class StateInstalled(msgspec.Struct, frozen=True):
-    """The chain goes on from a later state, whose blocks this node never saw."""
-
-    before: State
-    state: State
-
-
-ChainEffect = (
-    StateInstalled
-    | Persist
-    | SetTimer
-    | CancelTimer
-    | Penalize
-    | Notify
-    | Publish
-    | Contradicted
-    | BlockCommitted
-)
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """A block proposed for the open height; `executed` is None when it is not valid."""
-
-    block: Block
-    executed: Executed | None
 
 
 class Chain:
@@ -118,9 +70,11 @@ class Chain:
         retain_blocks: int = 0,
     ) -> None:
         self.state = state
-        self.lowest_height = saved.lowest_height or Height(state.height + 1)
-        """Of the lowest block that is kept."""
-        self._retain_blocks = retain_blocks
+        self._archive = Archive(
+            saved.lowest_height or Height(state.height + 1),
+            retain_blocks=retain_blocks,
+            evidence_age_epochs=genesis.parameters.evidence_age_epochs,
+        )
         self.powers = state.validators.powers()
         """Power by account of those who decide the open height."""
         self.next_powers = state.next_validators.powers()
@@ -137,7 +91,7 @@ class Chain:
         self._rules = rules_of(genesis)
         self._me = signer.account
         self._driver = ConsensusDriver(signer.account, signer, genesis.chain_id, self._parameters)
-        self._candidates: dict[Digest, Candidate] = {}
+        self._candidates = Candidates(self._books, self._rules, state)
         self._proposers = WeightedProposers(state.priorities, state.validators)
         self._early = EarlyProposals(state, self._proposers)
         self._round = 0
@@ -151,6 +105,11 @@ class Chain:
     def height(self) -> Height:
         """The height that is open, or opens next."""
         return Height(self.state.height + 1)
+
+    @property
+    def lowest_height(self) -> Height:
+        """Of the lowest block that is kept."""
+        return self._archive.lowest_height
 
     @property
     def is_validator(self) -> bool:
@@ -325,11 +284,11 @@ class Chain:
                     yield from self._propose(effect.proposal)
                 case consensus.BlockRestored():
                     block = decode(effect.block, Block, bytes_max=BLOCK_BYTES_MAX)
-                    self._execute(effect.header_digest, block)
+                    self._candidates.execute(effect.header_digest, block, self._driver.state)
                 case consensus.Decided():
                     yield from self._decided(effect, now_ms)
                 case consensus.EquivocationFound():
-                    yield _equivocation(effect)
+                    yield equivocation_event(effect)
                     yield Contradicted(effect.first, effect.second)
                 case Persist() | SetTimer() | CancelTimer() | Penalize():
                     yield effect
@@ -352,7 +311,9 @@ class Chain:
             evidence=waiting.evidence,
         )
         header_digest = executed.block.header.digest()
-        self._keep(header_digest, Candidate(executed.block, executed))
+        self._candidates.keep(
+            header_digest, Candidate(executed.block, executed), self._driver.state
+        )
         built = consensus.ValueBuilt(
             order.height, order.round, header_digest, encode(executed.block)
         )
@@ -379,7 +340,7 @@ class Chain:
             unwanted = consensus.ProposalReceived(Verified(proposal), False, peer=peer)
             yield from self._consensus(unwanted, now_ms)
             return
-        candidate = self._execute(proposal.header_digest, block)
+        candidate = self._candidates.execute(proposal.header_digest, block, self._driver.state)
         # Proposer-based timestamps judge fresh values: a polka vouches for the time of others.
         timely = proposal.valid_round != NO_ROUND or self._is_fresh(proposal, block, received_ms)
         received = consensus.ProposalReceived(
@@ -395,22 +356,6 @@ class Chain:
             round_=proposal.round,
             parameters=self._parameters,
         )
-
-    def _execute(self, header_digest: Digest, block: Block) -> Candidate:
-        known = self._candidates.get(header_digest)
-        if known is not None:
-            return known
-        outcome = self._books.execute(self.state, self._rules, block)
-        candidate = Candidate(block, None if isinstance(outcome, Rejected) else outcome)
-        self._keep(header_digest, candidate)
-        return candidate
-
-    def _keep(self, header_digest: Digest, candidate: Candidate) -> None:
-        if len(self._candidates) >= CANDIDATES_MAX:
-            state = self._driver.state
-            precious = () if state is None else (state.locked_value, state.valid_value)
-            del self._candidates[next(key for key in self._candidates if key not in precious)]
-        self._candidates[header_digest] = candidate
 
     # ---- commit ------------------------------------------------------------------------------
 
@@ -434,43 +379,15 @@ class Chain:
         if violations:
             yield self._halt(violations[0].name, violations[0].detail)
             return
-        writes = self._books.writes(committed, executed)
-        yield Persist((*writes, *self._polka_writes(header.height), *self._prune(header.height)))
+        polkas = self._driver.polkas(header.height)
+        archived = self._archive.commit_writes(header.height, polkas)
+        yield Persist((*self._books.writes(committed, executed), *archived))
         self._move_to(executed.state)
         self._decided_by = before.validators
         self.last_certificate = committed.certificate
-        yield Notify(
-            Committed(
-                header.height,
-                committed.certificate.header_digest,
-                header.state_root,
-                header.time_ms,
-                committed.certificate.round,
-                len(committed.block.transactions),
-                len(committed.block.receipts),
-            )
-        )
+        yield committed_event(committed)
         yield BlockCommitted(committed.block, before, self.state, executed.slashes)
         yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
-
-    def _polka_writes(self, height: Height) -> tuple[Write, ...]:
-        """Keep the polkas of a height that we took part in, as long as evidence of it counts."""
-        polkas = self._driver.polkas(height)
-        if not polkas:
-            return ()
-        put = Put(Table.POLKAS, number_key(height), encode(polkas))
-        oldest = height - self._parameters.evidence_age_epochs
-        if oldest <= 0:
-            return (put,)
-        return (put, DeleteRange(Table.POLKAS, number_key(0), number_key(oldest)))
-
-    def _prune(self, height: Height) -> tuple[Write, ...]:
-        """Delete the blocks below those that are kept; headers of changes of validators stay."""
-        lowest = Height(height - self._retain_blocks + 1)
-        if not self._retain_blocks or lowest <= self.lowest_height:
-            return ()
-        self.lowest_height = lowest
-        return _without_blocks(lowest)
 
     def install(self, state: State, light: LightBlock, now_ms: Millis) -> list[ChainEffect]:
         """Go on from a state that was proven, instead of executing the blocks below it.
@@ -478,23 +395,10 @@ class Chain:
         What is committed meanwhile is not taken back: an older state changes nothing.
         """
         if state.height <= self.state.height or self.halted is not None:
-            return [Persist((DeleteRange(Table.SNAPSHOT, b"", KEYS_END),))]
+            return [Persist((SNAPSHOT_DONE,))]
         assert light.validators is not None, "it was proven"
-        assert light.next_validators is not None, "it was proven"
-        before, header = self.state, light.header
-        self.lowest_height = Height(state.height + 1)
-        writes: tuple[Write, ...] = (
-            *_without_blocks(self.lowest_height),
-            Put(Table.STATE, STATE_KEY, encode(state)),
-            Put(
-                Table.HEADERS,
-                number_key(header.height),
-                encode(SignedHeader(header, light.certificate)),
-            ),
-            Put(Table.VALIDATORS, header.validators_root, encode(light.validators)),
-            Put(Table.VALIDATORS, header.next_validators_root, encode(light.next_validators)),
-            DeleteRange(Table.SNAPSHOT, b"", KEYS_END),
-        )
+        before = self.state
+        writes = self._archive.install_writes(state, light)
         self._move_to(state)
         self._decided_by = light.validators
         self.last_certificate = light.certificate
@@ -512,7 +416,7 @@ class Chain:
             state.next_validators.powers(),
         )
         self.is_open = False
-        self._candidates = {}
+        self._candidates = Candidates(self._books, self._rules, state)
         self._proposers = WeightedProposers(state.priorities, state.validators)
         self._early = self._early.after(state, self._proposers)
 
@@ -520,20 +424,3 @@ class Chain:
         self.halted = f"{name}: {detail}"
         self.is_open = False
         return Notify(InvariantViolated(name, self.height, detail))
-
-
-def _without_blocks(lowest: Height) -> tuple[Write, ...]:
-    tables = (Table.BLOCKS, Table.REWARDS, Table.SLASHES)
-    return tuple(DeleteRange(table, number_key(0), number_key(lowest)) for table in tables)
-
-
-def _equivocation(found: consensus.EquivocationFound) -> Notify:
-    first = found.first
-    match first:
-        case Vote():
-            what, validator = first.kind.name.lower(), first.validator
-        case Proposal():
-            what, validator = "proposal", first.proposer
-        case _:
-            assert_never(first)
-    return Notify(EquivocationFound(validator, first.height, first.round, what))

@@ -10,6 +10,7 @@ from p2p.model.evidence import Evidence
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.model.rpc import MessageId
+from p2p.model.topic import Topic
 from p2p.model.transaction import Transaction
 from p2p.model.vote import ProposedBlock, Vote, certificate_votes
 from p2p.primitives.signing import Verified
@@ -48,6 +49,9 @@ class Judge:
     def refuse(self, refused: MessageRefused, now_ms: Millis) -> None:
         """Drop a message whose form, context or signature is wrong."""
         blame = refused.reason not in context.BLAMELESS
+        if refused.topic is Topic.EVIDENCE:
+            self._wires.evidence.refused += blame
+            self._wires.evidence.ignored += not blame
         self._verdict(refused.message_id, refused.reason, now_ms, blame=blame)
 
     def judge(self, message: MessageVerified, now_ms: Millis) -> None:
@@ -76,7 +80,8 @@ class Judge:
                 arrived = mempool.TransactionReceived(Verified(value))
                 self._judge_by_mempool(message, arrived, now_ms)
             case Evidence():
-                self._judge_by_mempool(message, mempool.EvidenceReceived(Verified(value)), now_ms)
+                heard = mempool.EvidenceReceived(Verified(value))
+                self._count(self._judge_by_mempool(message, heard, now_ms))
             case _:
                 self._judge_ad(message, registry.AdReceived(Verified(value)), now_ms)
 
@@ -94,6 +99,13 @@ class Judge:
             case _:
                 assert_never(verdict)
         return verdict
+
+    def _count(self, verdict: mempool.Verdict) -> None:
+        """What became of evidence that others sent."""
+        counters = self._wires.evidence
+        counters.accepted += isinstance(verdict, mempool.Accepted)
+        counters.ignored += isinstance(verdict, mempool.Ignored)
+        counters.refused += isinstance(verdict, Rejected)
 
     def _judge_ad(
         self, message: MessageVerified, item: registry.AdReceived, now_ms: Millis

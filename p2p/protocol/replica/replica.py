@@ -107,6 +107,7 @@ class Replica:
         self.mempool = self._wires.mempool
         self.channels = self._wires.channels
         self.chain = self._wires.chain
+        self.evidence = self._wires.evidence
 
     @property
     def state(self) -> State:

@@ -37,6 +37,7 @@ from p2p.primitives.signing import Signer, Verified
 from p2p.primitives.units import AccountId, Height, Millis, PeerId
 from p2p.protocol import gossip, mempool, receipts
 from p2p.protocol.accountability import witness
+from p2p.protocol.accountability.counters import EvidenceCounters
 from p2p.protocol.accountability.witness import Witness
 from p2p.protocol.interface import (
     AdLearned,
@@ -55,9 +56,9 @@ from p2p.protocol.registry import Registry
 from p2p.protocol.registry import interface as registry
 from p2p.protocol.replica.bookkeeping import Bookkeeper
 from p2p.protocol.replica.catching_up import CatchingUp
-from p2p.protocol.replica.chain import (
+from p2p.protocol.replica.chain import Chain
+from p2p.protocol.replica.chain_effects import (
     BlockCommitted,
-    Chain,
     ChainEffect,
     Contradicted,
     Publish,
@@ -139,6 +140,7 @@ class Wires:
         )
         self.mempool = mempool.Mempool(rules, state)
         self.witness = Witness()
+        self.evidence = EvidenceCounters()
         self.channels = receipts.Channels(
             self.account, self._signer, self.chain_id, genesis.parameters
         )
@@ -231,10 +233,11 @@ class Wires:
         self.to_sync(sync.HeightCommitted(state.height), now_ms)
         self.follow_validators(now_ms)
         self.to_witness(witness.HeightOpened(Height(state.height + 1)), now_ms)
+        self.evidence.note_block(committed.slashes)
         self.out += [Notify(StakeSlashed(row)) for row in committed.slashes]
         if state.height % self.parameters.republish_blocks == 0:
             for evidence in self.mempool.evidence_of(self.account):
-                self.publish(Topic.EVIDENCE, evidence, now_ms)
+                self._publish_evidence(evidence, now_ms)
             for transaction in self.mempool.waiting_of(self.account):
                 self.publish(Topic.TRANSACTIONS, transaction, now_ms)
 
@@ -246,10 +249,15 @@ class Wires:
             evidence = Evidence(offence, self.account)
             (verdict,) = self.mempool.step(mempool.EvidenceReceived(Verified(evidence)))
             if isinstance(verdict, mempool.Accepted):
-                self.publish(Topic.EVIDENCE, evidence, now_ms)
+                self._publish_evidence(evidence, now_ms)
+            self.evidence.note_found(offence_kind(offence))
             height = offence_height(offence) or self.chain.height
             found = EvidenceFound(offence_kind(offence), offender(offence), height)
             self.out.append(Notify(found))
+
+    def _publish_evidence(self, evidence: Evidence, now_ms: Millis) -> None:
+        self.evidence.published += 1
+        self.publish(Topic.EVIDENCE, evidence, now_ms)
 
     def _contradicted(
         self, first: Vote | Proposal, second: Vote | Proposal, now_ms: Millis

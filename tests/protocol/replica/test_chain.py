@@ -24,7 +24,7 @@ from p2p.protocol.interface import (
 )
 from p2p.protocol.invariants import Violation
 from p2p.protocol.replica import bookkeeping
-from p2p.protocol.replica import chain as chain_module
+from p2p.protocol.replica.candidates import CANDIDATES_MAX
 from p2p.storage.memory import MemoryStore
 from tests.protocol.replica.bench import (
     CHAIN,
@@ -114,7 +114,7 @@ def test_a_proposer_persists_before_its_proposal_and_vote_leave() -> None:
 def test_a_decided_block_is_durable_before_anybody_hears_of_it() -> None:
     bench = proposing()
     bench.open_height()
-    (block,) = [one.block for one in bench.replica.chain._candidates.values()]
+    (block,) = [one.block for one in bench.replica.chain._candidates]
     name = block.header.digest()
     effects = []
     for kind in VoteKind:
@@ -237,11 +237,12 @@ def test_proposed_blocks_are_kept_up_to_a_bound_and_a_locked_one_stays() -> None
         bench.hear(key.peer, Topic.VOTES, vote(key, name))
     assert bench.replica.chain.driver.state is not None
     assert bench.replica.chain.driver.state.locked_value == name
-    for number in range(chain_module.CANDIDATES_MAX + 5):
+    for number in range(CANDIDATES_MAX + 5):
         header = msgspec.structs.replace(block.header, time_ms=block.header.time_ms + number + 1)
         later = msgspec.structs.replace(block, header=header)
-        bench.replica.chain._execute(header.digest(), later)
-    assert len(bench.replica.chain._candidates) == chain_module.CANDIDATES_MAX
+        chain = bench.replica.chain
+        chain._candidates.execute(header.digest(), later, chain.driver.state)
+    assert len(bench.replica.chain._candidates) == CANDIDATES_MAX
     assert bench.replica.chain.candidate(name) == block
 
 
@@ -250,7 +251,7 @@ def test_a_decision_on_a_block_that_was_forgotten_waits_for_a_neighbour_to_give_
     block = bench.build(bench.proposer()).block
     name = block.header.digest()
     bench.hear(PEER.peer, Topic.VOTES, propose(bench.proposer(), block))
-    bench.replica.chain._candidates.clear()
+    bench.replica.chain._candidates.forget()
     for key in others(bench):
         bench.hear(key.peer, Topic.VOTES, vote(key, name, kind=VoteKind.PRECOMMIT))
     assert bench.state.height == 0
@@ -309,7 +310,7 @@ def test_after_a_crash_it_repeats_what_it_said_and_says_nothing_else() -> None:
     again.graft()
     repeated = published([*again.fire("chain/height"), *again.drain()], Topic.VOTES)
     assert repeated == said, "byte for byte, though the clock moved on"
-    (block,) = [one.block for one in again.replica.chain._candidates.values()]
+    (block,) = [one.block for one in again.replica.chain._candidates]
     assert again.replica.chain.candidate(block.header.digest()) == block
 
 
