@@ -28,6 +28,12 @@ class CanaryName(StrEnum):
     MINT_ROUNDING = "mint_rounding"
 
 
+class About(StrEnum):
+    """What a swarm can be about; `sim_harness.swarm.origin` has them."""
+
+    CONSENSUS = "consensus"
+
+
 class Signatures(StrEnum):
     """How virtual nodes sign."""
 
@@ -56,13 +62,18 @@ def named(canary: CanaryName | None) -> str | None:
     return None if canary is None else canary.value
 
 
-def swarm(
+def swarm(  # noqa: PLR0913 - one an option
+    *,
     seeds: Annotated[int, typer.Option(min=1, help="How many scenarios to draw.")] = 500,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes side by side.")] = 1,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
     stop_at_first: Annotated[
         bool, typer.Option("--stop-at-first", help="End at the first violation.")
     ] = False,
+    about: Annotated[
+        About | None,
+        typer.Option(help="Draw from this alone: committees of 4 to 13, all that hurts a vote."),
+    ] = None,
     canary: Annotated[
         CanaryName | None, typer.Option(help="Search a build that is broken on purpose.")
     ] = None,
@@ -90,6 +101,7 @@ def swarm(
         jobs=jobs,
         stop_at_first=stop_at_first,
         canary=named(canary),
+        about=None if about is None else about.value,
         report=None if report is None else str(report),
     )
     try:

@@ -42,11 +42,12 @@ def load(file: Path, seed: int | None = None) -> tuple[Scenario, int]:
 
     Raises ScenarioError.
     """
-    if file.name.isdecimal() and file == Path(file.name) and not file.exists():
-        from sim_harness.swarm.draw import draw_scenario
+    if file == Path(file.name) and not file.exists():
+        from sim_harness.swarm.origin import draw, read_word
 
-        drawn = int(file.name)
-        return draw_scenario(drawn), drawn if seed is None else seed
+        drawn = read_word(file.name)
+        if drawn is not None:
+            return draw(*drawn), drawn[0] if seed is None else seed
     scenario = read_scenario(file)
     if seed is None:
         seed = SEED if scenario.seed is None else scenario.seed

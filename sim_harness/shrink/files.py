@@ -11,6 +11,7 @@ from sim_harness.scenario import schema
 from sim_harness.scenario.schema import Scenario
 from sim_harness.scenario.writing import write_scenario
 from sim_harness.shrink.shrinker import Shrunk
+from sim_harness.swarm.origin import read_word
 from sim_harness.swarm.swarm import commit
 
 REGRESSIONS: Final = Path("tests/scenarios/regressions")
@@ -34,7 +35,7 @@ def text_of(shrunk: Shrunk, path: Path, origin: str, canary: str | None) -> str:
     at = "" if failure.at_ms is None else f" at {failure.at_ms / 1_000:.3f}s"
     build = f" --canary {canary}" if canary else ""
     code = commit()
-    named = f"swarm seed {origin}" if origin.isdecimal() else origin
+    named = f"swarm seed {origin}" if read_word(origin) is not None else origin
     minimal = "" if shrunk.is_minimal else ", not minimal"
     lines = [
         f"Shows {failure.kind}{at}: {failure.detail}",

@@ -107,7 +107,8 @@ def show(swarm: Swarm, console: Console) -> None:
     last = swarm.first + swarm.seeds - 1
     build = f", canary {swarm.canary}" if swarm.canary else ""
     code = f", commit {swarm.commit}" if swarm.commit else ""
-    verdict = f"{swarm.verdict.upper()}  seeds {swarm.first} to {last}{build}{code}"
+    about = f" about {swarm.about}" if swarm.about else ""
+    verdict = f"{swarm.verdict.upper()}  seeds {swarm.first} to {last}{about}{build}{code}"
     console.print(verdict, style="bold red" if swarm.failed else "bold green", highlight=False)
     for outcome in swarm.failed[:SHOWN_MAX]:
         _say(console, failure_line(outcome))

@@ -19,9 +19,26 @@ from sim_harness.scenario.measures import furthest, reward_rows
 from sim_harness.scenario.results import Result
 from sim_harness.scenario.run import Run
 from sim_harness.scenario.schema import FAULTS
+from sim_harness.swarm.about_consensus import KINDS, LIARS
+from sim_harness.virtual.checkers import stored_chain
 from sim_harness.virtual.node import VirtualNode
 
 LONG_MS: Final = 10_000
+OF_CONSENSUS: Final = (
+    "a round above 0 was entered",
+    "a block was decided in a round above 0",
+    "a value was proposed again in a later round",
+    "a node synced blocks",
+    "a node was five heights behind",
+    "the chain stood still for 10 s",
+    "everybody was down at once",
+    "an equivocation was found",
+    "a liar was slashed",
+    "a transfer was committed",
+    "a torn write happened",
+    "a packet was lost",
+)
+"""Sights of scenarios about consensus, beside their faults and liars."""
 
 
 class Watch:
@@ -91,6 +108,9 @@ SIGHTS: Final[dict[str, Look]] = {
         sample.up == 0 for sample in result.samples
     ),
     "an equivocation was found": _event(EquivocationFound),
+    "a liar was slashed": lambda run, result, watch: any(
+        committed.block.evidence for committed in stored_chain(furthest(run.world))
+    ),
     "a receipt settled": lambda run, result, watch: any(one.settled for one in result.trades),
     "a receipt settled late": _late,
     "a transfer was committed": lambda run, result, watch: (
@@ -124,6 +144,14 @@ SIGHTS: Final[dict[str, Look]] = {
         for kind in ADVERSARIES
     },
 }
+
+
+def sights_of(about: str | None) -> list[str]:
+    """What a swarm ought to see: all, or what its subject can show."""
+    if about is None:
+        return list(SIGHTS)
+    drawn = {f"fault {fault}" for fault in KINDS} | {f"adversary {kind}" for kind, _ in LIARS}
+    return [name for name in SIGHTS if name in drawn or name in OF_CONSENSUS]
 
 
 def seen(run: Run, result: Result, watch: Watch) -> list[str]:

@@ -12,7 +12,7 @@ import msgspec
 from sim_harness.canaries.table import CANARIES
 from sim_harness.swarm.failure import Failure
 from sim_harness.swarm.pool import run_all
-from sim_harness.swarm.sights import SIGHTS
+from sim_harness.swarm.sights import sights_of
 from sim_harness.swarm.trial import Outcome, try_seed
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,8 @@ class Plan(msgspec.Struct, frozen=True):
     jobs: int = 1
     stop_at_first: bool = False
     canary: str | None = None
+    about: str | None = None
+    """What all its scenarios are about, as `origin.ABOUT` has it; None: everything."""
     report: str | None = None
     """Directory for what failed."""
 
@@ -61,6 +63,7 @@ class Swarm(msgspec.Struct, frozen=True):
     """Sights that no seed saw: what was not tested."""
     sights: tuple[Sight, ...]
     first: int
+    about: str | None
     canary: str | None
     commit: str | None
     jobs: int
@@ -81,7 +84,7 @@ def run_swarm(plan: Plan, heard: Callable[[Outcome], None] = lambda outcome: Non
     """Run it; `heard` is told of every outcome as it comes. Raises pool.WorkerDied."""
     began = time.monotonic()
     outcomes: list[Outcome] = []
-    work = partial(try_seed, build=plan.canary, report=plan.report)
+    work = partial(try_seed, build=plan.canary, report=plan.report, about=plan.about)
     answers = run_all(work, range(plan.first, plan.first + plan.seeds), plan.jobs)
     try:
         for _, outcome in answers:
@@ -123,7 +126,7 @@ def summed_up(plan: Plan, outcomes: list[Outcome], wall_s: float) -> Swarm:
     ordered = sorted(outcomes, key=lambda outcome: outcome.seed)
     failed = tuple(outcome for outcome in ordered if outcome.failure is not None)
     sights = []
-    for text in SIGHTS:
+    for text in sights_of(plan.about):
         found = [outcome.seed for outcome in ordered if text in outcome.sights]
         sights.append(Sight(text, len(found), found[0] if found else None))
     slowest = max(ordered, key=lambda outcome: outcome.cpu_s, default=None)
@@ -134,6 +137,7 @@ def summed_up(plan: Plan, outcomes: list[Outcome], wall_s: float) -> Swarm:
         never=tuple(sight.text for sight in sights if not sight.seeds),
         sights=tuple(sights),
         first=plan.first,
+        about=plan.about,
         canary=plan.canary,
         commit=commit(),
         jobs=plan.jobs,

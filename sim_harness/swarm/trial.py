@@ -10,8 +10,8 @@ from sim_harness.scenario.results import Result
 from sim_harness.scenario.run import Run
 from sim_harness.scenario.schema import Scenario
 from sim_harness.scenario.writing import write_scenario
-from sim_harness.swarm.draw import draw_scenario
 from sim_harness.swarm.failure import Failure, failure_of, raised
+from sim_harness.swarm.origin import draw, word_of
 from sim_harness.swarm.sights import Watch, seen
 
 EVENTS_MAX: Final = 4_000_000
@@ -68,16 +68,16 @@ def try_scenario(scenario: Scenario, seed: int, build: str | None = None) -> Fai
     return Trial(scenario, seed, build).finish()
 
 
-def try_seed(seed: int, build: str | None, report: str | None) -> Outcome:
+def try_seed(seed: int, build: str | None, report: str | None, about: str | None = None) -> Outcome:
     """Draw the scenario of a seed and run it; a failure leaves its file and pages in `report`."""
     began = time.process_time()
-    scenario = draw_scenario(seed)
-    trial = Trial(scenario, seed, build, file=str(seed))
+    scenario, word = draw(seed, about), word_of(seed, about)
+    trial = Trial(scenario, seed, build, file=word)
     watch = Watch(trial.run)
     failure = trial.finish()
     result = trial.result
     if failure is not None and report is not None:
-        _write(Path(report) / f"seed-{seed}", scenario, result)
+        _write(Path(report) / f"seed-{word}", scenario, result)
     return Outcome(
         seed=seed,
         failure=failure,
@@ -88,14 +88,14 @@ def try_seed(seed: int, build: str | None, report: str | None) -> Outcome:
         faults=len(scenario.faults),
         adversaries=len(trial.run.adversaries),
         sights=() if result is None else tuple(seen(trial.run, result, watch)),
-        replay=replay_command(seed, build),
+        replay=replay_command(word, build),
         cpu_s=time.process_time() - began,
     )
 
 
-def replay_command(seed: int, build: str | None) -> str:
-    """The words that run a drawn seed again."""
-    return f"sim-harness run {seed}" + (f" --canary {build}" if build else "")
+def replay_command(word: str, build: str | None) -> str:
+    """The words that run a drawn scenario again."""
+    return f"sim-harness run {word}" + (f" --canary {build}" if build else "")
 
 
 def _write(directory: Path, scenario: Scenario, result: Result | None) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from sim_harness.swarm.trial import Outcome
 
 
-def try_endlessly(seed: int, build: str | None, report: str | None) -> Outcome:
+def try_endlessly(
+    seed: int, build: str | None, report: str | None, about: str | None = None
+) -> Outcome:
     """Compute for ever."""
-    del seed, build
+    del seed, build, about
     assert report is not None
     (Path(report) / str(os.getpid())).touch()
     while True:

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 from p2p.protocol.replica import Replica
 from sim_harness.canaries import CANARIES
 from sim_harness.cli import app
-from sim_harness.exploring import CanaryName
+from sim_harness.exploring import About, CanaryName
 from sim_harness.swarm import swarm as swarms
 from sim_harness.swarm.failure import Failure, kind_of
+from sim_harness.swarm.origin import ABOUT
 from sim_harness.swarm.pool import run_all
-from sim_harness.swarm.sights import SIGHTS
+from sim_harness.swarm.sights import OF_CONSENSUS, SIGHTS
 from sim_harness.swarm.swarm import Plan, run_swarm, summed_up
 from sim_harness.swarm.trial import Outcome, try_seed
 
@@ -70,7 +71,7 @@ def test_equal_swarms_have_equal_digests_in_whatever_order_they_ended() -> None:
 
 
 def test_a_swarm_stops_at_its_first_failure_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(seed: int, build: str | None, report: str | None) -> Outcome:
+    def fails(seed: int, **_: str | None) -> Outcome:
         return outcome(seed, failure=Failure("agreement", "two blocks", 7) if seed > 3 else None)
 
     monkeypatch.setattr(swarms, "try_seed", fails)
@@ -116,7 +117,7 @@ def test_the_command_answers_in_json() -> None:
 
 
 def test_the_command_says_how_to_repeat_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(seed: int, build: str | None, report: str | None) -> Outcome:
+    def fails(seed: int, **_: str | None) -> Outcome:
         return outcome(seed, failure=Failure("agreement", "two blocks", 7))
 
     monkeypatch.setattr(swarms, "try_seed", fails)
@@ -128,5 +129,21 @@ def test_the_command_says_how_to_repeat_a_failure(monkeypatch: pytest.MonkeyPatc
     assert f"never: {next(iter(SIGHTS))}: not tested\n" in done.stdout
 
 
+def test_a_swarm_about_consensus_names_its_seeds_and_asks_for_its_sights_alone() -> None:
+    words = ["swarm", "--about", "consensus", "--seeds", "1", "--first", "2", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["about"]) == ("pass", "consensus")
+    asked = {sight["text"] for sight in found["sights"]}
+    assert asked >= set(OF_CONSENSUS) | {"fault partition", "adversary amnesiac"}
+    assert "a file found all its replicas" not in asked
+    assert try_seed(2, None, None, "consensus").replay == "sim-harness run consensus-2"
+
+
 def test_every_canary_has_a_name() -> None:
     assert [name.value for name in CanaryName] == list(CANARIES)
+
+
+def test_every_subject_has_a_name() -> None:
+    assert tuple(name.value for name in About) == ABOUT
