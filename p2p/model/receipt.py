@@ -4,6 +4,8 @@ Counters and amount never fall and the highest `seq` wins, so receipts aggregate
 cannot be counted twice. The consumer signs first; the provider signs that, and publishes it.
 """
 
+from typing import Final
+
 import msgspec
 
 from p2p.model.fields import (
@@ -19,6 +21,11 @@ from p2p.primitives.codec import Value, encode
 from p2p.primitives.digests import digest
 from p2p.primitives.signing import SignedKind, Signer
 from p2p.primitives.units import Digest
+
+EPOCHS_AHEAD_MAX: Final = 2
+"""How far ahead of its epoch a provider dates receipts of a channel where others came too late."""
+EPOCH_SKEW_MAX: Final = 3 + EPOCHS_AHEAD_MAX
+"""How far from its own epoch a consumer signs: a provider may be blocks ahead of it or behind."""
 
 
 class ServiceReceipt(Value, frozen=True, tag="receipt"):

@@ -294,7 +294,7 @@ def test_two_bodies_of_one_seq_are_told_from_two_copies() -> None:
         ({"channel": ZERO_DIGEST}, Ignored(Reason.UNKNOWN_CHANNEL)),
         ({"amount": 1_001}, Ignored(Reason.OVERSPENT, "1001 of 1000")),
         ({"seq": 0}, Ignored(Reason.OUTDATED, "seq 0, settled 0")),
-        ({"epoch": 4}, Ignored(Reason.WRONG_EPOCH, "epoch 4 in block 2")),
+        ({"epoch": 6}, Ignored(Reason.WRONG_EPOCH, "epoch 6 in block 2")),
     ],
 )
 def test_a_receipt_is_turned_away_for_its_own_reason(

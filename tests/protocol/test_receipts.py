@@ -16,7 +16,7 @@ from p2p.model.commands import (
 )
 from p2p.model.effects import Persist
 from p2p.model.persistence import Delete, Put, Table
-from p2p.model.receipt import ServiceReceipt, sign_as_provider
+from p2p.model.receipt import EPOCHS_AHEAD_MAX, ServiceReceipt, sign_as_provider
 from p2p.model.rejection import Reason, Rejected
 from p2p.primitives.codec import encode
 from p2p.primitives.digests import EMPTY_ROOT
@@ -129,8 +129,8 @@ def test_expired_blobs_leave_the_disk_once_no_receipt_can_name_them(pair: Pair) 
         ({"work": NOTHING}, Reason.ZERO_AMOUNT),
         ({"work": Work(bytes_put=-1)}, Reason.COUNTER_FELL),
         ({"work": Work(bytes_put=MIB * 10_001)}, Reason.OVERSPENT),
-        ({"epoch": Height(14)}, Reason.WRONG_EPOCH),
-        ({"epoch": Height(6)}, Reason.WRONG_EPOCH),
+        ({"epoch": Height(16)}, Reason.WRONG_EPOCH),
+        ({"epoch": Height(4)}, Reason.WRONG_EPOCH),
         (
             {"adds": msgspec.structs.replace(obligation(b"x"), consumer=STRANGER.account)},
             Reason.WRONG_PARTY,
@@ -473,6 +473,67 @@ def test_what_came_too_late_is_dated_anew_without_work(pair: Pair) -> None:
     assert pair.provider.machine.stale() == ()
     assert pair.commit() == [PublishReceipt(renewed)]
     assert reason(pair.consumer.sign(NOTHING, epoch=13)) is Reason.ZERO_AMOUNT
+
+
+def arrives_in_time(pair: Pair, receipt: ServiceReceipt) -> bool:
+    """Whether a block can settle it that is made after the next one."""
+    later = receipt_refusal(receipt, pair.channel, pair.rules, height=pair.height + 1)
+    return later is None
+
+
+def test_what_comes_a_block_too_late_each_time_settles_in_the_end() -> None:
+    """A block passes while a renewal is signed, another while it is published."""
+    pair = Pair(late_epochs=1)
+    pair.pay(WINDOW)
+    wanted: list[int] = []
+    for _ in range(2):
+        while not pair.provider.machine.stale():
+            pair.commit()
+        assert not any(arrives_in_time(pair, receipt) for receipt in pair.provider.published)
+        wanted.append(pair.provider.machine.epoch_wanted(CHANNEL) - pair.height)
+        epoch = pair.provider.machine.epoch_wanted(CHANNEL)
+        promise = signed(pair.consumer.sign(NOTHING, epoch=epoch))
+        pair.commit()
+        renewed = signed(pair.provider.accept(promise, NOTHING))
+        assert pair.provider.published[-1] == renewed
+    assert wanted == [0, 1]
+    renewed = pair.provider.published[-1]
+    assert arrives_in_time(pair, renewed)
+    pair.commit()
+    pair.commit(settled=renewed.amount, seq=renewed.seq, last_settled_epoch=renewed.epoch)
+    assert pair.provider.machine.epoch_wanted(CHANNEL) == pair.height
+    pair.pay(WINDOW)
+    assert pair.provider.published[-1] == renewed, "the next one waits for its epoch to close"
+
+
+def test_a_busy_channel_whose_receipts_all_come_too_late_publishes_them_at_once() -> None:
+    pair = Pair(late_epochs=1)
+    for _ in range(5):
+        epoch = pair.provider.machine.epoch_wanted(CHANNEL)
+        promise = signed(pair.consumer.sign(WINDOW, epoch=epoch))
+        receipt = signed(pair.provider.accept(promise, WINDOW))
+        signed(pair.consumer.store(receipt))
+        if pair.provider.published[-1:] == [receipt]:
+            break
+        pair.commit()
+    receipt = pair.provider.published[-1]
+    assert receipt == pair.provider.machine.newest(CHANNEL)
+    assert receipt.epoch > pair.height
+    assert arrives_in_time(pair, receipt)
+    assert receipt.amount == 100 * receipt.seq, "all windows ride on it"
+
+
+def test_dates_run_ahead_by_a_bounded_number_of_epochs() -> None:
+    pair = Pair(late_epochs=1)
+    for _ in range(20):
+        wanted = pair.provider.machine.epoch_wanted(CHANNEL)
+        assert wanted <= pair.height + EPOCHS_AHEAD_MAX + 1
+        promise = signed(pair.consumer.sign(WINDOW, epoch=wanted))
+        signed(pair.consumer.store(signed(pair.provider.accept(promise, WINDOW))))
+        pair.commit()
+    epochs = [epoch for epoch, _ in {(one.epoch, one.seq): None for one in pair.provider.published}]
+    assert len(epochs) > 10
+    assert epochs == sorted(set(epochs)), "one receipt an epoch"
 
 
 def test_only_a_provider_publishes_and_only_its_own_are_stale(pair: Pair) -> None:

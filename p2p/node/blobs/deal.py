@@ -22,7 +22,7 @@ from p2p.model.blob import (
     split_leaves,
 )
 from p2p.model.commands import SignReceipt, StoreReceipt, Work
-from p2p.model.receipt import ServiceReceipt
+from p2p.model.receipt import EPOCH_SKEW_MAX, ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.network.port import MessageStream
 from p2p.node.blobs.moving import Read, Write, receive_chunks, send_chunks
@@ -63,9 +63,6 @@ from p2p.protocol.service import (
     plan_put,
     total_work,
 )
-
-EPOCH_SKEW_MAX = 3
-"""How far a provider's epoch may be from ours."""
 
 Move = Callable[[Window, Callable[[int], None]], Awaitable[None]]
 

@@ -16,11 +16,10 @@ import trio
 
 from p2p.model.blob import BLOB_PROTOCOL, Paid, Pay, Renew
 from p2p.model.commands import NO_WORK, SignReceipt, StoreReceipt
-from p2p.model.receipt import ServiceReceipt
+from p2p.model.receipt import EPOCH_SKEW_MAX, ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.network.port import MessageStream
 from p2p.node.blobs.carrying import countersign
-from p2p.node.blobs.deal import EPOCH_SKEW_MAX
 from p2p.node.blobs.port import BlobNode
 from p2p.node.blobs.provider import BlobProvider
 from p2p.node.blobs.session import (

@@ -29,11 +29,9 @@ from p2p.protocol.mempool.interface import (
     Verdict,
 )
 from p2p.protocol.mempool.machine import Mempool
-from p2p.protocol.mempool.receipts import EPOCHS_AHEAD_MAX
 from p2p.protocol.mempool.transactions import REPLACEMENT_PERCENT
 
 __all__ = [
-    "EPOCHS_AHEAD_MAX",
     "REPLACEMENT_PERCENT",
     "Accepted",
     "BlockCommitted",

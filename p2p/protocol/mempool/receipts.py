@@ -6,14 +6,15 @@ import msgspec
 
 from p2p.model.admission import receipt_refusal
 from p2p.model.ledger import Rules, State
-from p2p.model.receipt import ServiceReceipt
+from p2p.model.receipt import EPOCHS_AHEAD_MAX, ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.primitives.codec import encode
 from p2p.primitives.units import ChannelId
 from p2p.protocol.mempool.interface import Accepted, Ignored, MempoolLimits, Verdict
 
-EPOCHS_AHEAD_MAX: Final = 1
-"""A receipt may be for an epoch that has begun elsewhere, where the last block came earlier."""
+_EPOCHS_AHEAD: Final = 1 + EPOCHS_AHEAD_MAX
+"""A receipt may be for an epoch that has begun elsewhere, where the last block came earlier, and
+be dated ahead of that."""
 _FAULTS: Final = (Reason.WRONG_CHAIN, Reason.WRONG_PARTY)
 """What is wrong with a receipt in every state."""
 
@@ -38,7 +39,7 @@ class Receipts:
         return len(self._waiting)
 
     def admit(self, receipt: ServiceReceipt) -> Verdict:
-        refusal = self._refusal(receipt, epochs_ahead=EPOCHS_AHEAD_MAX)
+        refusal = self._refusal(receipt, epochs_ahead=_EPOCHS_AHEAD)
         if refusal is not None:
             if refusal.reason in _FAULTS:
                 return refusal
@@ -100,7 +101,7 @@ class Receipts:
         """Drop what is settled, too late, or has lost its channel."""
         self._state = state
         for unsettled in list(self._waiting.values()):
-            if self._refusal(unsettled.receipt, epochs_ahead=EPOCHS_AHEAD_MAX) is not None:
+            if self._refusal(unsettled.receipt, epochs_ahead=_EPOCHS_AHEAD) is not None:
                 self._remove(unsettled)
 
     def candidates(self, bytes_max: int) -> tuple[ServiceReceipt, ...]:

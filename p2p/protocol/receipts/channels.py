@@ -17,6 +17,8 @@ publishes the channel's newest receipt, and again after each commit until the le
 settled or it is too late for it; then it accepts no further receipt of that epoch, since the ledger
 settles one a channel and epoch. A receipt that is accepted just after its height is published at
 once: the next block may be the last that settles it. What came too late rides on the next receipt.
+Where that, too, came too late, receipts are dated ahead and published at once until one settles:
+blocks may come so fast that nothing published after its height, or renewed in it, is in time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -51,6 +53,7 @@ from p2p.protocol.receipts.book import (
     decode_record,
     obligation_key,
 )
+from p2p.protocol.receipts.publishing import Publications
 from p2p.protocol.receipts.rules import (
     cover_refusal,
     draft_receipt,
@@ -106,8 +109,7 @@ class Channels:
         self._height = Height(0)
         self._ledger: Mapping[ChannelId, Channel] = {}
         self._records: dict[ChannelId, ChannelRecord] = {}
-        self._published: dict[ChannelId, Height] = {}
-        """Provider: the last epoch whose receipt was published."""
+        self._published = Publications(self._late_epochs)
         self._obligations = Obligations()
 
     def step(self, item: ReceiptsInput, now_ms: int) -> list[ReceiptsEffect]:
@@ -167,11 +169,12 @@ class Channels:
     def epoch_wanted(self, channel: ChannelId) -> Height:
         """Provider: the epoch that the channel's next receipt should have."""
         newest, ledger = self.newest(channel), self._ledger.get(channel)
-        floors = [self.epoch]
+        floors = [
+            Height(self.epoch + self._published.epochs_ahead(channel)),
+            Height(self._published.last(channel) + 1),
+        ]
         if newest is not None:
             floors.append(newest.epoch)
-        if channel in self._published:
-            floors.append(Height(self._published[channel] + 1))
         if ledger is not None:
             floors.append(Height(ledger.last_settled_epoch + 1))
         return max(floors)
@@ -262,7 +265,7 @@ class Channels:
     def _epoch_refusal(self, receipt: ServiceReceipt, ledger: Channel) -> Rejected | None:
         """A provider takes its current epoch, one to either side, and never one it published."""
         wanted = self.epoch_wanted(receipt.channel)
-        oldest = wanted if wanted != self.epoch else self._oldest_open(receipt.channel, ledger)
+        oldest = self._oldest_open(receipt.channel, ledger)
         newest = max(wanted, self.epoch + 1)
         if not oldest <= receipt.epoch <= newest:
             return Rejected(Reason.WRONG_EPOCH, f"epoch {receipt.epoch}; sign for {wanted}")
@@ -275,7 +278,7 @@ class Channels:
         return max(
             self._height,
             newest.epoch if newest else 0,
-            self._published.get(channel, -1) + 1,
+            self._published.last(channel) + 1,
             ledger.last_settled_epoch + 1,
         )
 
@@ -340,6 +343,7 @@ class Channels:
             receipt = record.receipt
             ledger = item.channels.get(channel)
             if receipt is not None and ledger is not None:
+                self._published.follow(channel, ledger, item.height)
                 effects += self._publish(receipt, ledger)
         return effects
 
@@ -347,15 +351,16 @@ class Channels:
         """Publish our receipt if it is due; no other receipt of its epoch is accepted then."""
         if not self._is_due(receipt, ledger):
             return []
-        self._published[receipt.channel] = receipt.epoch
+        self._published.note(receipt.channel, receipt.epoch, ledger)
         return [PublishReceipt(receipt)]
 
     def _is_due(self, receipt: ServiceReceipt, ledger: Channel) -> bool:
-        """Whether the next block can settle our receipt, and none has."""
+        """Whether a block that comes soon can settle our receipt, and none has."""
+        ahead = self._published.epochs_ahead(receipt.channel)
         return (
             receipt.provider == self._me
             and receipt.amount > ledger.settled
-            and receipt.epoch <= self._height
+            and receipt.epoch <= (self.epoch + ahead if ahead else self._height)
             and self.epoch <= receipt.epoch + self._late_epochs
         )
 
@@ -366,7 +371,7 @@ class Channels:
             self._records[channel] = record
             if record.receipt is not None and record.receipt.epoch <= item.height:
                 # Perhaps published before: a second receipt of that epoch would never settle.
-                self._published[channel] = record.receipt.epoch
+                self._published.restore(channel, record.receipt.epoch)
         for _, data in item.obligations:
             self._obligations.put(decode_obligation(data))
 
@@ -378,7 +383,7 @@ class Channels:
 
     def _forget(self, channel: ChannelId) -> Write:
         del self._records[channel]
-        self._published.pop(channel, None)
+        self._published.forget(channel)
         return Delete(Table.RECEIPTS, channel)
 
     def _owe(self, held: Obligation) -> Write:

@@ -5,15 +5,13 @@ from typing import Final
 from p2p.model.ad import CapacityAd
 from p2p.model.commands import SignReceipt, Work
 from p2p.model.ledger import Channel
-from p2p.model.receipt import ServiceReceipt
+from p2p.model.receipt import EPOCH_SKEW_MAX, ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
 from p2p.primitives.units import AccountId, Amount, Digest, Height
 from p2p.protocol.receipts.book import ChannelRecord
 
 AD_GRACE_MS: Final = 3_600_000
 """A transfer goes on at the price of its ad for an hour after the ad lapsed."""
-EPOCH_SKEW_MAX: Final = 3
-"""How far from our own height a consumer signs: a provider may be ahead of us or behind."""
 COUNTER_MAX: Final = 2**53
 """Bound of counters on the wire."""
 
