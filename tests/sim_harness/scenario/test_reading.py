@@ -178,7 +178,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     [
         ("1 2\n3", "is not a square of round trips: 2 rows"),
         ("0 x\n1 0", ":1: not a row of milliseconds"),
-        ("0 -1\n1 0", "holds a negative round trip"),
+        ("0 -1\n1 0", ":1: a negative round trip: -1; one that nobody measured is -"),
     ],
 )
 def test_a_matrix_is_checked_when_the_file_is_read(tmp_path: Path, text: str, why: str) -> None:
