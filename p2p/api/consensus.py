@@ -1,10 +1,4 @@
-"""What the API and Prometheus tell of consensus: where it stands, and who is missing."""
-
-from collections.abc import Iterator
-from typing import Final
-
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+"""What the API tells of consensus: where it stands, and who is missing."""
 
 from p2p.api.values import Json, Row
 from p2p.model.vote import VoteKind
@@ -14,13 +8,12 @@ from p2p.primitives.units import AccountId, Digest, Round
 from p2p.protocol.consensus.round_machine import RoundState, Step
 from p2p.protocol.consensus.sign_state import step_of
 
-_STEPS: Final = tuple(Step)
-
 
 def consensus(node: NodePort) -> Row:
     """The open height: round, step, lock and valid value, and every validator's votes in the round.
 
-    Between two heights `step` is "waiting", and nobody has voted.
+    `missing` are those who have not cast the vote that the step is about: a precommit in the step
+    of precommits, else a prevote. Between two heights `step` is "waiting", and nobody has voted.
     """
     chain = node.replica.chain
     driver, state = chain.driver, chain.driver.state
@@ -28,8 +21,11 @@ def consensus(node: NodePort) -> Row:
         state = None
     round_ = Round(0) if state is None or state.round < 0 else state.round
     signed = driver.sign_state
-    ballots = {kind: _votes(node, state, kind) for kind in VoteKind}
+    ballots = {kind: votes_of(node, state, kind) for kind in VoteKind}
     powers = chain.powers
+    awaited = VoteKind.PREVOTE
+    if state is not None and state.step is Step.PRECOMMIT:
+        awaited = VoteKind.PRECOMMIT
     validators: list[Json] = [
         {
             "validator": account_text(account),
@@ -54,7 +50,7 @@ def consensus(node: NodePort) -> Row:
         "missing": [
             account_text(account)
             for account in powers
-            if state is not None and account not in ballots[VoteKind.PREVOTE]
+            if state is not None and account not in ballots[awaited]
         ],
         "validators": validators,
         "last_signed": None
@@ -68,9 +64,10 @@ def consensus(node: NodePort) -> Row:
     }
 
 
-def _votes(
+def votes_of(
     node: NodePort, state: RoundState | None, kind: VoteKind
 ) -> dict[AccountId, Digest | None]:
+    """What each validator voted for in the round of an open height; nothing where none is open."""
     if state is None:
         return {}
     votes = node.replica.chain.driver.ballots(state.round, kind)
@@ -91,65 +88,3 @@ def _value(state: RoundState | None, *, locked: bool) -> Json:
     round_ = state.locked_round if locked else state.valid_round
     value = state.locked_value if locked else state.valid_value
     return None if value is None else {"round": int(round_), "value": value.hex()}
-
-
-class ConsensusMetrics(Collector):
-    """A node's consensus at one moment, by CometBFT's names where it has one."""
-
-    def __init__(self, node: NodePort) -> None:
-        self._node = node
-
-    def collect(self) -> Iterator[Metric]:
-        """All of it, read anew."""
-        chain = self._node.replica.chain
-        driver, state, powers = chain.driver, chain.driver.state, chain.powers
-        is_open = state is not None and chain.is_open and state.height == chain.height
-        round_ = max(0, state.round) if state is not None and is_open else 0
-        step = _STEPS.index(state.step) if state is not None and is_open else -1
-        signed = driver.sign_state
-        votes, proposals = driver.held()
-        certificate = chain.last_certificate
-        signers = {one.validator for one in certificate.signatures} if certificate else set(powers)
-        missing = [power for account, power in powers.items() if account not in signers]
-        for name, text, value in (
-            ("cometbft_consensus_height", "Height that is open or opens next.", chain.height),
-            (
-                "cometbft_consensus_latest_block_height",
-                "Height of the last block.",
-                self._node.replica.state.height,
-            ),
-            ("cometbft_consensus_rounds", "Round of the open height.", round_),
-            ("cometbft_consensus_validators", "Validators.", len(powers)),
-            ("cometbft_consensus_validators_power", "Their power.", sum(powers.values())),
-            (
-                "cometbft_consensus_missing_validators",
-                "Validators without a signature in the last certificate seen.",
-                len(missing),
-            ),
-            ("cometbft_consensus_missing_validators_power", "Their power.", sum(missing)),
-            (
-                "cometbft_consensus_validator_power",
-                "This node's power.",
-                powers.get(self._node.account, 0),
-            ),
-            (
-                "cometbft_consensus_validator_last_signed_height",
-                "Last height in which this node signed.",
-                0 if signed is None else signed.height,
-            ),
-            ("gigmesh_consensus_step", "Place of the step; -1 between heights.", step),
-            ("gigmesh_consensus_votes_held", "Votes in memory.", votes),
-            ("gigmesh_consensus_proposals_held", "Proposals in memory.", proposals),
-            ("gigmesh_consensus_halted", "1 when the node stopped.", chain.halted is not None),
-        ):
-            yield GaugeMetricFamily(name, text, value=float(value))
-        share = GaugeMetricFamily(
-            "cometbft_consensus_round_voting_power_percent",
-            "Share of the power that voted in the round, 0 to 1.",
-            labels=("vote_type",),
-        )
-        total = sum(powers.values()) or 1
-        for kind in VoteKind:
-            voted = _votes(self._node, state if is_open else None, kind)
-            share.add_metric((kind.name.lower(),), sum(powers[a] for a in voted) / total)
-        yield share

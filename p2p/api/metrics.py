@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from p2p.api.consensus import ConsensusMetrics
+from p2p.api.chain_metrics import ConsensusMetrics, EvidenceMetrics
 from p2p.node.port import NodePort
 from p2p.protocol.gossip import Gossip, Priority
 
@@ -120,4 +120,5 @@ def metrics(node: NodePort) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(node.replica.gossip))
     registry.register(ConsensusMetrics(node))
+    registry.register(EvidenceMetrics(node))
     return generate_latest(registry)

@@ -11,7 +11,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def consensus(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Say where consensus stands: height, round, step, locks, and who has voted."""
+    """Say where consensus stands: height, round, step, locks, who has voted, and who is missing."""
     from p2p.api.render import (
         Column,
         count,

@@ -51,6 +51,7 @@ from p2p.protocol.replica.chain_effects import (
     equivocation_event,
 )
 from p2p.protocol.replica.early import EarlyProposal, EarlyProposals
+from p2p.protocol.replica.progress import ChainProgress
 
 HEIGHT_TIMER: Final = "chain/height"
 
@@ -84,7 +85,7 @@ class Chain:
         self.is_open = False
         """Whether consensus on the next height is under way here."""
         self.opened_ms = Millis(0)
-        self.last_certificate: Certificate | None = None
+        self.progress = ChainProgress()
         self._genesis = genesis
         self._books = books or Bookkeeper()
         self._parameters = genesis.parameters
@@ -110,6 +111,11 @@ class Chain:
     def lowest_height(self) -> Height:
         """Of the lowest block that is kept."""
         return self._archive.lowest_height
+
+    @property
+    def last_certificate(self) -> Certificate | None:
+        """Of the newest block, once this process saw one."""
+        return self.progress.certificate
 
     @property
     def is_validator(self) -> bool:
@@ -310,6 +316,7 @@ class Chain:
             receipts=waiting.receipts,
             evidence=waiting.evidence,
         )
+        self.progress.proposals_made += 1
         header_digest = executed.block.header.digest()
         self._candidates.keep(
             header_digest, Candidate(executed.block, executed), self._driver.state
@@ -384,7 +391,7 @@ class Chain:
         yield Persist((*self._books.writes(committed, executed), *archived))
         self._move_to(executed.state)
         self._decided_by = before.validators
-        self.last_certificate = committed.certificate
+        self.progress.note_commit(committed, before, self._me)
         yield committed_event(committed)
         yield BlockCommitted(committed.block, before, self.state, executed.slashes)
         yield SetTimer(HEIGHT_TIMER, Millis(now_ms + self._parameters.epoch_ms))
@@ -401,7 +408,6 @@ class Chain:
         writes = self._archive.install_writes(state, light)
         self._move_to(state)
         self._decided_by = light.validators
-        self.last_certificate = light.certificate
         return [
             Persist(writes),
             StateInstalled(before, state),

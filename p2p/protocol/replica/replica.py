@@ -114,6 +114,11 @@ class Replica:
         """The ledger after the last committed block."""
         return self.chain.state
 
+    @property
+    def is_taking_snapshot(self) -> bool:
+        """Whether a state is fetched from neighbours."""
+        return self._wires.catching_up.machine.is_active
+
     def admits(self, value: GossipValue) -> Reason | None:
         """Why the signatures of a gossip message need not be checked, or None; for the verifier."""
         return context.refusal(value, self.chain, self._wires.witness)

@@ -48,7 +48,7 @@ def test_a_forgotten_lock_is_found_told_and_slashed_by_the_next_block() -> None:
     (waiting,) = bench.replica.mempool.evidence
     assert sent == encode(waiting)
     assert waiting.reporter == bench.key.account
-    block = certify(_with(bench, waiting))
+    block = certify(with_evidence(bench, waiting))
     slashed = [
         event
         for event in events(bench.hear(liar.peer, Topic.BLOCKS, block))
@@ -59,7 +59,7 @@ def test_a_forgotten_lock_is_found_told_and_slashed_by_the_next_block() -> None:
     assert bench.replica.mempool.evidence == ()
 
 
-def _with(bench: Bench, evidence: Evidence) -> Block:
+def with_evidence(bench: Bench, evidence: Evidence) -> Block:
     """The next block, which holds this evidence."""
     executed = build_block(
         bench.state,
