@@ -27,7 +27,7 @@ class IwantFlooder(Sybil):
                     self._ids.append(message.id)
             while len(self._ids) > self.remembered:
                 self._ids.popleft()
-        return (item,)
+        return super().filter_inputs(item, now_ms)
 
     def attack(self, now_ms: Millis) -> Iterable[ReplicaEffect]:
         if not self._ids:

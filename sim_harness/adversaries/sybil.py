@@ -1,8 +1,8 @@
 """The base of those who attack gossip: many identities of one owner, connected to many.
 
 Each dials every honest node that it may, or its victim alone, hangs up on nobody, asks to be in all
-meshes again as soon as a backoff is over, and passes nothing on while it is silent. What it does
-besides is in the subclasses.
+meshes again as soon as the backoff that it was told is over, and passes nothing on while it is
+silent. What it does besides is in the subclasses.
 """
 
 from collections.abc import Iterable
@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 
 from p2p.model.effects import Dial, HangUp
-from p2p.model.rpc import Message, Rpc, SendRpc
+from p2p.model.rpc import Message, Rpc, RpcReceived, SendRpc
 from p2p.model.topic import Topic
 from p2p.primitives.units import Millis, PeerId
-from p2p.protocol.interface import ReplicaEffect
+from p2p.protocol.interface import ReplicaEffect, ReplicaInput
 from sim_harness.adversaries.adversary import Adversary
 
 if TYPE_CHECKING:
     from sim_harness.virtual.node import VirtualNode
 
 GRAFT_GAP_MS: Final = 63_000
-"""Backoff, slack and a heartbeat: whoever waits this long is not blamed for a GRAFT."""
+"""A minute of backoff, and the slack: whoever was told nothing asks again."""
+SLACK_MS: Final = 1_000
+"""For the way of the PRUNE and of the GRAFT: whoever waits so much longer is not blamed."""
 DIALS_MAX: Final = 8
 """Dials a tick."""
 
@@ -68,6 +70,12 @@ class Sybil(Adversary):
     def peers(self) -> list[PeerId]:
         """Whom it is connected to, whatever its core would rather have."""
         return list(self.node.connected)
+
+    def filter_inputs(self, item: ReplicaInput, now_ms: Millis) -> Iterable[ReplicaInput]:
+        if isinstance(item, RpcReceived) and item.rpc.prune:
+            backoff_ms = 1_000 * max(prune.backoff_s for prune in item.rpc.prune)
+            self._grafted[item.peer] = now_ms + backoff_ms + SLACK_MS
+        return (item,)
 
     def tick(self, now_ms: Millis) -> Iterable[ReplicaEffect]:
         near = set(self.peers())

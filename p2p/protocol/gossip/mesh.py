@@ -181,7 +181,7 @@ class Mesh:
             self._prune(topic, neighbour, now_ms, backoff_ms)
         elif len(links) >= self._parameters.degree_high and not neighbour.outbound:
             # gossipsub v1.1: outbound mesh quotas: a full mesh takes only peers that we dialled
-            self._prune(topic, neighbour, now_ms, backoff_ms, suggest=True)
+            self._prune(topic, neighbour, now_ms, self._parameters.full_backoff_ms, suggest=True)
         elif self._neighbours.subscribe(neighbour, topic):
             self._link(topic, neighbour)
         else:
@@ -279,7 +279,7 @@ class Mesh:
         elif len(links) > parameters.degree_high:
             kept = {neighbour.peer for neighbour in self._choose_survivors(links)}
             for neighbour in [links[peer] for peer in links if peer not in kept]:
-                self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms, suggest=True)
+                self._prune(topic, neighbour, now_ms, parameters.full_backoff_ms, suggest=True)
         if len(links) >= parameters.degree_low:
             # gossipsub v1.1: outbound mesh quotas
             missing = parameters.degree_out - sum([one.outbound for one in links.values()])
