@@ -373,6 +373,19 @@ def test_a_crowd_at_the_door_is_refused_at_once() -> None:
     assert refused == [21, 22, 23, 24]
 
 
+def test_in_a_crowd_who_could_ask_gives_way_to_a_newcomer_and_old_guests_stay() -> None:
+    bench = Bench(peers_max=10, peers_target=2, outbound_min=0)
+    for number in range(1, 21):
+        bench.connect(number)
+    bench.now_ms += MembershipParameters().crowded_grace_ms - 1
+    assert hung_up(bench.connect(21)) == [peer(21)], "nobody had the time to ask"
+    bench.now_ms += 1
+    gone = [hung_up(bench.connect(number)) for number in range(22, 34)]
+    assert gone[:10] == [[peer(number)] for number in range(11, 21)]
+    assert gone[10:] == [[peer(32)], [peer(33)]], "newcomers, too, have their time"
+    assert bench.machine.connected[:10] == [peer(number) for number in range(1, 11)]
+
+
 def test_wanted_accounts_find_room_among_guests() -> None:
     bench = Bench(outbound_min=0)
     wanted = tuple(account(number) for number in range(100, 120))

@@ -2,6 +2,8 @@
 
 import pytest
 
+from p2p.protocol.membership import MembershipParameters
+from p2p.protocol.replica import NodeParameters
 from sim_harness.virtual.conditions import ads_known
 from sim_harness.virtual.spans import seconds
 from sim_harness.virtual.world import World
@@ -32,3 +34,14 @@ def test_a_lone_newcomer_learns_the_ads_of_those_before_it_and_is_learned_by_all
     world.run_for(seconds(90))
     world.start(newcomer)
     world.run_until(ads_known(13), within=seconds(10))
+
+
+def test_many_that_enter_at_once_through_three_small_seeds_take_turns_there() -> None:
+    """Given seeds with room for 20 each; when 64 nodes dial all three; then nobody waits until the
+    first guests are shown out after their grace, and all ads are everywhere in 20 s (once 49 s).
+    """
+    small = NodeParameters(membership=MembershipParameters(peers_max=10, peers_target=5))
+    world = World(seed=2, nodes=64, validators=4, node_parameters=small)
+    world.start()
+    world.run_until(ads_known(64), within=seconds(20))
+    world.check()

@@ -117,6 +117,22 @@ class Connections:
         """Whether even a newcomer's grace must end."""
         return len(self.staying()) > 2 * self._parameters.peers_max
 
+    def gives_way(self, now_ms: Millis) -> PeerId | None:
+        """The guest that leaves for a newcomer in a crowd.
+
+        Of those above the room for guests it is the oldest, if it had the time to ask for peers.
+        """
+        parameters = self._parameters
+        guests = [
+            peer
+            for peer in self.staying()
+            if not self._all[peer].is_outbound and not self._all[peer].is_wanted
+        ]
+        for peer in guests[max(parameters.peers_target, parameters.peers_max - len(self.sought)) :]:
+            if self._all[peer].since_ms + parameters.crowded_grace_ms <= now_ms:
+                return peer
+        return None
+
     def replaced(self, now_ms: Millis) -> list[PeerId]:
         """Own choices above `outbound_max`, by lot; as many as the target can spare."""
         surplus = self.own_choices() - self._parameters.outbound_max

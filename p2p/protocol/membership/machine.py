@@ -198,9 +198,13 @@ class Membership:
             return self._hang_up(peer, "this is ourselves")
         if self._penalties.is_banned(peer, now_ms):
             return self._hang_up(peer, "banned")
+        effects: list[MembershipEffect] = []
         if self._connections.is_crowded() and not outbound and not connection.is_wanted:
-            return self._hang_up(peer, "too many connections")
-        return [*self._dial(now_ms), *self._ask(now_ms)]
+            gone = self._connections.gives_way(now_ms)
+            if gone is None:
+                return self._hang_up(peer, "too many connections")
+            effects = self._hang_up(gone, "another comes")
+        return [*effects, *self._dial(now_ms), *self._ask(now_ms)]
 
     def _disconnect(self, peer: PeerId, now_ms: Millis) -> list[MembershipEffect]:
         connection = self._connections.remove(peer)
