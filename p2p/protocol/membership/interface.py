@@ -31,8 +31,8 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     """A newcomer is not hung up before it could ask for peers, up to twice `peers_max`. Of a
     connection of our own that ends sooner, the dial counts as failed."""
     crowded_grace_ms: int = 1_500
-    """In a crowd of twice `peers_max`, a guest gives way to a newcomer after this: many that come at
-    once through few seeds take turns there, to learn of one another."""
+    """In a crowd of twice `peers_max`, a guest gives way to a newcomer after this: many that come
+    at once through few seeds take turns there, to learn of one another."""
     dials_max: int = 4
     """Dials under way."""
     dial_ms_max: int = 60_000
