@@ -13,15 +13,17 @@ import msgspec
 from p2p.model.block import Block, Header
 from p2p.model.evidence import offender
 from p2p.model.ledger import Channel, Executed, RewardRow, State
+from p2p.model.parameters import Parameters
 from p2p.model.rejection import Rejected
 from p2p.model.transaction import ChannelClose
-from p2p.primitives.units import AccountId, ChannelId, Digest, Height
+from p2p.primitives.units import BASIS_POINTS, AccountId, ChannelId, Digest, Height
 
 CONSERVATION: Final = "I1 conservation"
 ONE_SETTLEMENT: Final = "I2 one settlement, within the deposit"
 MONOTONE: Final = "I3 counters never fall"
 SCHEDULE: Final = "I4 minted within the schedule"
 NO_GAIN: Final = "I5 a payment pays out no more than it takes"
+PAIR_FORMULA: Final = "I6 to I8 a payment is the pair formula of its own channel and quality"
 STAKE: Final = "stake leaves by its owner's order, or for evidence"
 CHAIN: Final = "blocks follow one another"
 AGREEMENT: Final = "agreement"
@@ -65,6 +67,35 @@ def check_rewards(block: Block, rows: Sequence[RewardRow]) -> tuple[Violation, .
     if burned > block.header.burned:
         detail = f"rows burn {burned}, the header says {block.header.burned}"
         found.append(Violation(CONSERVATION, detail))
+    return tuple(found)
+
+
+def check_payments(
+    before: State, block: Block, rows: Sequence[RewardRow], parameters: Parameters
+) -> tuple[Violation, ...]:
+    """I6 to I8: a row is the pair formula of its own amount and its own provider's quality.
+
+    What depends on nothing else is the same in any order of receipts (I7) and whatever others'
+    quality is (I8); and the formula, worked out here again, never pays two parts more (I6).
+    """
+    due = {receipt.channel: receipt.amount for receipt in block.receipts}
+    found = []
+    if [row.channel for row in rows] != sorted(due) or len(due) != len(block.receipts):
+        found.append(Violation(PAIR_FORMULA, f"{len(rows)} rows of {len(block.receipts)} receipts"))
+    for row in rows:
+        channel, provider = before.channels.get(row.channel), before.accounts.get(row.provider)
+        settled = 0 if channel is None else channel.settled
+        quality = parameters.quality_initial if provider is None else provider.quality
+        amount = due.get(row.channel, 0) - settled
+        fee = min(amount, -(-amount * parameters.fee_rate // BASIS_POINTS))
+        to_validators = -(-fee * parameters.validator_rate // BASIS_POINTS)
+        cap = min(fee - to_validators, fee * parameters.bonus_rate // BASIS_POINTS)
+        bonus = cap * quality // BASIS_POINTS
+        wanted = (amount, to_validators, fee - to_validators - bonus, amount - fee + bonus)
+        measured = (row.amount, row.validators, row.burned, row.received)
+        if measured != wanted:
+            detail = f"channel {row.channel.hex()}: {measured} instead of {wanted}"
+            found.append(Violation(PAIR_FORMULA, detail))
     return tuple(found)
 
 
@@ -131,9 +162,10 @@ def _conservation(before: State, block: Block, after: State) -> list[Violation]:
 
 
 def _one_settlement(before: State, block: Block, after: State) -> list[Violation]:
-    """I2: a (channel, epoch) settles once, and never more than the deposit."""
+    """I2: a (channel, epoch) settles once, what its receipt says, and never beyond the deposit."""
     found = []
     settled: dict[tuple[ChannelId, Height], None] = {}
+    due = {receipt.channel: receipt for receipt in block.receipts}
     for receipt in block.receipts:
         slot = (receipt.channel, receipt.epoch)
         channel = before.channels.get(receipt.channel)
@@ -142,6 +174,12 @@ def _one_settlement(before: State, block: Block, after: State) -> list[Violation
             found.append(Violation(ONE_SETTLEMENT, detail))
         settled[slot] = None
     for key, channel in _changed(before.channels, after.channels):
+        old, receipt = before.channels.get(key), due.get(key)
+        was = (0, 0) if old is None else (old.settled, old.last_settled_epoch)
+        wanted = was if receipt is None else (receipt.amount, receipt.epoch)
+        if (channel.settled, channel.last_settled_epoch) != wanted:
+            detail = f"channel {key.hex()}: {channel.settled} settled without a receipt of it"
+            found.append(Violation(ONE_SETTLEMENT, detail))
         if not 0 <= channel.settled <= channel.deposit:
             detail = f"channel {key.hex()}: {channel.settled} of {channel.deposit}"
             found.append(Violation(ONE_SETTLEMENT, detail))

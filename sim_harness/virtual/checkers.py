@@ -20,7 +20,12 @@ from p2p.primitives.codec import decode, encode
 from p2p.primitives.digests import digest
 from p2p.primitives.signing import SignatureScheme
 from p2p.primitives.units import Digest
-from p2p.protocol.invariants import check_agreement, check_block, check_rewards
+from p2p.protocol.invariants import (
+    check_agreement,
+    check_block,
+    check_payments,
+    check_rewards,
+)
 from p2p.protocol.ledger import execute_block, genesis_state
 from p2p.protocol.receipts.book import decode_record
 
@@ -72,8 +77,12 @@ class Audit:
             yield f"block {block.header.height}: {executed.reason.value} {executed.detail}"
             return
         self._states[key], self._rows[key] = executed.state, encode(executed.rows)
-        violations = check_block(before, block, executed.state)
-        for violation in (*violations, *check_rewards(block, executed.rows)):
+        violations = (
+            *check_block(before, block, executed.state),
+            *check_rewards(block, executed.rows),
+            *check_payments(before, block, executed.rows, self._rules.parameters),
+        )
+        for violation in violations:
             yield f"{violation.name}: {violation.detail}"
 
     def _certificate_faults(self, committed: CommittedBlock) -> list[str]:
