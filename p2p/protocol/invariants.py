@@ -174,9 +174,9 @@ def _one_settlement(before: State, block: Block, after: State) -> list[Violation
             found.append(Violation(ONE_SETTLEMENT, detail))
         settled[slot] = None
     for key, channel in _changed(before.channels, after.channels):
-        old, receipt = before.channels.get(key), due.get(key)
+        old, paid = before.channels.get(key), due.get(key)
         was = (0, 0) if old is None else (old.settled, old.last_settled_epoch)
-        wanted = was if receipt is None else (receipt.amount, receipt.epoch)
+        wanted = was if paid is None else (paid.amount, paid.epoch)
         if (channel.settled, channel.last_settled_epoch) != wanted:
             detail = f"channel {key.hex()}: {channel.settled} settled without a receipt of it"
             found.append(Violation(ONE_SETTLEMENT, detail))
