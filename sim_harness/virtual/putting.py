@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from p2p.model.ad import CapacityAd
 from p2p.model.blob import Obligation
-from p2p.model.commands import NO_WORK, AcceptReceipt, SignReceipt, StoreReceipt, Work
+from p2p.model.commands import NO_WORK, AcceptReceipt, SignReceipt, Work
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Rejected
-from p2p.model.transaction import ChannelOpen, Transaction, channel_id
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Amount, ChannelId, Digest, Height
-from p2p.protocol.interface import SubmitTransaction
+from p2p.primitives.units import ChannelId, Digest, Height
 from p2p.protocol.service import (
     Aborted,
     AcceptPay,
@@ -49,7 +47,8 @@ from p2p.protocol.service import (
 )
 from p2p.protocol.service.transfers import ConsumerEffect, ProviderEffect
 from sim_harness.virtual.heap import MICROS_PER_MS
-from sim_harness.virtual.workload import DEPOSIT
+from sim_harness.virtual.pair import Pair
+from sim_harness.virtual.renewing import renew
 
 if TYPE_CHECKING:
     from sim_harness.virtual.adding import Blob
@@ -68,7 +67,7 @@ Ended = Callable[["Blob", "Line", bool], None]
 """A replica is held, or this provider is given up."""
 
 
-class Line:
+class Line(Pair):
     """All dealings of one pair: one channel, one transfer at a time."""
 
     def __init__(
@@ -81,21 +80,15 @@ class Line:
         epochs: int,
         ended: Ended,
     ) -> None:
-        self.world, self.consumer, self.provider = world, consumer, provider
-        self.channels: list[ChannelId] = []
-        """Opened so far; the last one is in use."""
+        super().__init__(world, consumer, provider)
         self.delivered = 0
         """Price of all work that the provider did, in micro-tokens: paid, or lost in a crash."""
         self.window_price_max = 0
         self.breaks = 0
         """Transfers that ended early."""
-        self.refusals: list[Rejected] = []
         self._window_bytes, self._epochs, self._ended = window_bytes, epochs, ended
         self._queue: deque[Blob] = deque()
         self._tries = 0
-        self._opened_by = -1
-        self._turn = 0
-        self._moved_ms = world.now_ms
         self._is_busy = False
         self._ad: Verified[CapacityAd] | None = None
         self._buying: ConsumerTransfer | None = None
@@ -103,38 +96,7 @@ class Line:
         self._owed = NO_WORK
         self._owed_by = -1
         """The incarnation of the provider that remembers what it is owed."""
-        self._arrives_us: dict[int, int] = {}
-        """When what either party sent last arrives: a stream keeps its order."""
         self._look()
-
-    # ---- what the ledger and the parties say ---------------------------------------------------
-
-    @property
-    def settled(self) -> int:
-        """What the ledger paid out of the channels, as the furthest node sees it."""
-        states = [node.replica.state for node in self.world.nodes if node.replica is not None]
-        latest = max(states, key=lambda state: state.height, default=None)
-        if latest is None:
-            return 0
-        known = (latest.channels.get(channel) for channel in self.channels)
-        return sum(channel.settled for channel in known if channel is not None)
-
-    @property
-    def accepted(self) -> int:
-        """What the provider's newest durable receipts are worth."""
-        replica = self.provider.replica
-        if replica is None:
-            return 0
-        newest = [replica.channels.newest(channel) for channel in self.channels]
-        return sum(receipt.amount for receipt in newest if receipt is not None)
-
-    @property
-    def promised(self) -> int:
-        """What the consumer ever signed for."""
-        replica = self.consumer.replica
-        if replica is None:
-            return 0
-        return sum(replica.channels.promised(channel) for channel in self.channels)
 
     def put(self, blob: "Blob") -> bool:
         """Store a blob there, after those that wait; False when too many do."""
@@ -154,7 +116,7 @@ class Line:
     def _look(self) -> None:
         def look() -> bytes:
             self._look()
-            if self._is_busy and self.world.now_ms >= self._moved_ms + STALL_MS:
+            if self._is_busy and self.world.now_ms >= self.moved_ms + STALL_MS:
                 self._break()
             if not self._is_busy:
                 self._begin()
@@ -165,15 +127,15 @@ class Line:
     def _begin(self) -> None:
         if not (self.consumer.is_up and self.provider.is_up):
             return
-        stale = self._stale()
+        stale = self.stale()
         if not (self._queue or stale):
             return
-        self._turn += 1
-        self._is_busy, self._moved_ms = True, self.world.now_ms
-        if not self.channels or self._is_opening_lost():
-            self._open_channel()
+        self.turn += 1
+        self._is_busy, self.moved_ms = True, self.world.now_ms
+        if not self.channels or self.is_opening_lost():
+            self.open_channel(self._rest)
         elif stale:
-            self._renew(stale[0])
+            renew(self, stale[0], self._free)
         else:
             self._ask_for_terms(self._queue[0])
 
@@ -200,123 +162,12 @@ class Line:
         self._ended(self._queue.popleft(), self, False)
 
     def _free(self) -> None:
-        self._turn += 1
+        self.turn += 1
         self._is_busy = False
         self._buying = self._selling = None
 
-    def _carry(
-        self, source: "VirtualNode", target: "VirtualNode", act: Callable[[], None], size: int = 0
-    ) -> int:
-        """Take a message to the other party; when its last byte leaves (microseconds)."""
-        turn, links, incarnation = self._turn, self.world.links, target.incarnation
-
-        def arrive() -> bytes:
-            same = target.incarnation == incarnation and self._turn == turn
-            if same and target.is_up and not links.is_cut(source.index, target.index):
-                self._moved_ms = self.world.now_ms
-                act()
-            return b"%d>%d %d" % (source.index, target.index, size)
-
-        leaves_us, arrives_us = links.carry(source.index, target.index, size)
-        arrives_us = max(arrives_us, self._arrives_us.get(source.index, 0))
-        self._arrives_us[source.index] = arrives_us
-        self.world.heap.at(arrives_us, "dealing", arrive)
-        return leaves_us
-
-    def _ask(
-        self,
-        node: "VirtualNode",
-        command: Callable[[int], SignReceipt | AcceptReceipt | StoreReceipt],
-        then: Callable[[object], None],
-    ) -> None:
-        """Give a party's core a command of this turn."""
-        turn = self._turn
-
-        def answered(result: object) -> None:
-            if isinstance(result, Rejected):
-                self.refusals.append(result)
-            if self._turn == turn:
-                then(result)
-
-        node.ask(command, answered)
-
-    # ---- the channel ---------------------------------------------------------------------------
-
-    def _is_opening_lost(self) -> bool:
-        """Whether the consumer crashed with the opening in its pool alone."""
-        # No ledger knows it: the consumer's alone may be one that is worked out again.
-        states = [node.replica.state for node in self.world.nodes if node.replica is not None]
-        lacks = all(self.channels[-1] not in state.channels for state in states)
-        return lacks and self._opened_by != self.consumer.incarnation
-
-    def _open_channel(self) -> None:
-        action = ChannelOpen(self.provider.key.account, Amount(DEPOSIT))
-
-        def opened(result: object) -> None:
-            self._is_busy = False
-            if isinstance(result, Transaction):
-                self._opened_by = self.consumer.incarnation
-                account = self.consumer.key.account
-                chain_id = self.world.genesis.chain_id
-                self.channels.append(channel_id(chain_id, account, result.nonce))
-
-        self.consumer.ask(lambda ticket: SubmitTransaction(ticket, action), opened)
-
-    def _stale(self) -> list[ServiceReceipt]:
-        """Receipts of ours that came too late to be settled as they are."""
-        replica = self.provider.replica
-        if replica is None or not self.channels:
-            return []
-        return [one for one in replica.channels.stale() if one.channel in self.channels]
-
-    def _renew(self, receipt: ServiceReceipt) -> None:
-        """The provider asks for a later date, which costs the consumer nothing."""
-        replica = self.provider.replica
-        assert replica is not None, "it runs"
-        ad = replica.registry.get(self.provider.key.account)
-        epoch = replica.channels.epoch_wanted(receipt.channel)
-        if ad is None:
-            self._free()
-            return
-        channel, known = receipt.channel, ad
-
-        def sign() -> None:
-            self._ask(
-                self.consumer,
-                lambda ticket: SignReceipt(ticket, channel, known, NO_WORK, None, epoch),
-                signed,
-            )
-
-        def signed(result: object) -> None:
-            if isinstance(result, ServiceReceipt):
-                self._carry(self.consumer, self.provider, lambda: accept(result))
-
-        def accept(half: ServiceReceipt) -> None:
-            self._ask(
-                self.provider,
-                lambda ticket: AcceptReceipt(ticket, Verified(half), known.value, NO_WORK),
-                accepted,
-            )
-
-        def accepted(result: object) -> None:
-            if isinstance(result, ServiceReceipt):
-                self._carry(self.provider, self.consumer, lambda: keep(result))
-
-        def keep(whole: ServiceReceipt) -> None:
-            self._store(self.consumer, whole, self._free)
-
-        shown = receipt
-        self._carry(self.provider, self.consumer, lambda: self._store(self.consumer, shown, sign))
-
-    def _store(
-        self, node: "VirtualNode", receipt: ServiceReceipt | None, then: Callable[[], None]
-    ) -> None:
-        """Keep a receipt that the other party showed: refused when it is no news."""
-        if receipt is None:
-            then()
-            return
-        shown = Verified(receipt)
-        self._ask(node, lambda ticket: StoreReceipt(ticket, shown), lambda _: then())
+    def _rest(self) -> None:
+        self._is_busy = False
 
     # ---- agreeing ------------------------------------------------------------------------------
 
@@ -326,16 +177,16 @@ class Line:
         channel, newest = self.channels[-1], replica.channels.newest(self.channels[-1])
 
         def asked() -> None:
-            self._store(self.provider, newest, lambda: self._offer_terms(blob, channel))
+            self.store(self.provider, newest, lambda: self._offer_terms(blob, channel))
 
-        self._carry(self.consumer, self.provider, asked)
+        self.carry(self.consumer, self.provider, asked)
 
     def _offer_terms(self, blob: "Blob", channel: ChannelId) -> None:
         """The provider: an ad, an epoch, what it has and what it is owed."""
         replica = self.provider.replica
         if replica is None or channel not in replica.state.channels:
             # The opening is not committed here yet: asked again in a moment.
-            self._carry(self.provider, self.consumer, self._free)
+            self.carry(self.provider, self.consumer, self._free)
             return
         ad = replica.registry.get(self.provider.key.account)
         if ad is None or not ad.value.accepting:
@@ -346,7 +197,7 @@ class Line:
         newest = replica.channels.newest(channel)
         price = _price(ad.value, total_work(plan) + owed)
         if price + (newest.amount if newest else 0) > replica.state.channels[channel].deposit:
-            self._carry(self.provider, self.consumer, self._spoil)
+            self.carry(self.provider, self.consumer, self._spoil)
             return
         epoch = replica.channels.epoch_wanted(channel)
         adds = Obligation(
@@ -363,13 +214,13 @@ class Line:
         root, known = replica.channels.root(channel, epoch), ad
 
         def agreed() -> None:
-            self._store(
+            self.store(
                 self.consumer,
                 newest,
                 lambda: self._agree(known, plan, owed=owed, adds=adds, root=root, epoch=epoch),
             )
 
-        self._carry(self.provider, self.consumer, agreed)
+        self.carry(self.provider, self.consumer, agreed)
 
     def _agree(
         self,
@@ -394,9 +245,9 @@ class Line:
     def _spoil(self) -> None:
         """Go on with another channel."""
         self._free()
-        self._turn += 1
+        self.turn += 1
         self._is_busy = True
-        self._open_channel()
+        self.open_channel(self._rest)
 
     # ---- windows -------------------------------------------------------------------------------
 
@@ -409,13 +260,13 @@ class Line:
                 case SignWindow():
                     self._sign(effect)
                 case SendPay(receipt=receipt):
-                    self._carry(
+                    self.carry(
                         self.consumer,
                         self.provider,
                         lambda receipt=receipt: self._sell_on(PayReceived(receipt)),  # type: ignore[misc]
                     )
                 case KeepReceipt(receipt=receipt):
-                    self._store(self.consumer, receipt, lambda: None)
+                    self.store(self.consumer, receipt, lambda: None)
                 case Finish():
                     self._tries = 0
                     blob = self._queue.popleft()
@@ -428,13 +279,13 @@ class Line:
         """Send chunks one after the other: what else the node sends finds its place between."""
         if self._buying is None or chunk >= end:
             return
-        turn = self._turn
+        turn = self.turn
         size = self._buying.plan.manifest.chunk_size(chunk)
-        leaves_us = self._carry(self.consumer, self.provider, self._take_chunk, size)
+        leaves_us = self.carry(self.consumer, self.provider, self._take_chunk, size)
 
         def left() -> bytes:
-            if self._turn == turn and self._buying is not None and self.consumer.is_up:
-                self._moved_ms = self.world.now_ms
+            if self.turn == turn and self._buying is not None and self.consumer.is_up:
+                self.moved_ms = self.world.now_ms
                 self._buy(self._buying.step(ChunksMoved(1)))
                 self._move(chunk + 1, end)
             return b"%d" % chunk
@@ -454,7 +305,7 @@ class Line:
                 return
             self._buy(self._buying.step(ReceiptSigned(result)))
 
-        self._ask(
+        self.ask(
             self.consumer,
             lambda ticket: SignReceipt(ticket, channel, ad, order.work, order.adds, order.epoch),
             signed,
@@ -485,18 +336,18 @@ class Line:
         known = ad.value
         price = _price(known, order.work)
         self.window_price_max = max(self.window_price_max, price)
-        turn = self._turn
+        turn = self.turn
 
         def accepted(result: object) -> None:
             running = self.provider.replica
             if isinstance(result, ServiceReceipt):
                 self.delivered += price
-                if self._turn != turn:
+                if self.turn != turn:
                     self._owed = NO_WORK  # It was durable when the dealing had broken off.
                     return
                 self._sell_on(PayAccepted(result))
                 return
-            if self._turn != turn:
+            if self.turn != turn:
                 return
             if isinstance(result, Rejected) and running is not None:
                 self.refusals.append(result)
@@ -513,7 +364,7 @@ class Line:
             if self._buying is not None:
                 self._buy(self._buying.step(item))
 
-        self._carry(self.provider, self.consumer, heard)
+        self.carry(self.provider, self.consumer, heard)
 
 
 def _price(ad: CapacityAd, work: Work) -> int:
