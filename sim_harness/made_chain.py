@@ -16,7 +16,7 @@ from p2p.model.transaction import Action, Bond, Transaction, Unbond, sign_transa
 from p2p.model.vote import Vote, VoteKind, sign_vote
 from p2p.primitives.digests import ZERO_DIGEST
 from p2p.primitives.keys import Key
-from p2p.primitives.signing import Ed25519Signer
+from p2p.primitives.signing import Ed25519Signer, Signer
 from p2p.primitives.units import AccountId, Amount, ChannelId, Digest, Height, Millis, Round
 from p2p.protocol.ledger import build_block, genesis_state
 from p2p.protocol.replica.bookkeeping import Bookkeeper
@@ -47,9 +47,8 @@ class MadeChain:
     ) -> None:
         named = [f"v{number}" for number in range(validators)]
         named += [f"a{number}" for number in range(accounts)]
-        self.keys = {name: made_key(name) for name in named}
-        self._by_account = {key.account: key for key in self.keys.values()}
-        self.genesis = Genesis(
+        keys = {name: made_key(name) for name in named}
+        genesis = Genesis(
             name=name,
             time_ms=began_ms,
             parameters=with_overrides(Parameters(), overrides or {}),
@@ -57,9 +56,24 @@ class MadeChain:
                 GenesisAccount(
                     key.account, Amount(10 * stake), Amount(stake if one.startswith("v") else 0)
                 )
-                for one, key in self.keys.items()
+                for one, key in keys.items()
             ),
         )
+        self.keys = keys
+        self._begin(genesis, [Ed25519Signer(key) for key in keys.values()], STEP_MS)
+
+    @classmethod
+    def forged(cls, genesis: Genesis, validators: Sequence[Signer], *, step_ms: int) -> "MadeChain":
+        """Another chain of a genesis, by who holds the keys of its validators."""
+        made = cls.__new__(cls)
+        made.keys = {}
+        made._begin(genesis, validators, step_ms)
+        return made
+
+    def _begin(self, genesis: Genesis, signers: Sequence[Signer], step_ms: int) -> None:
+        self.genesis = genesis
+        self._signers = {signer.account: signer for signer in signers}
+        self._step_ms = step_ms
         self.rules = rules_of(self.genesis)
         self.state: State = genesis_state(self.genesis)
         self.blocks: list[CommittedBlock] = []
@@ -74,7 +88,7 @@ class MadeChain:
     @property
     def now_ms(self) -> int:
         """A moment just after the last block."""
-        return self.state.time_ms + STEP_MS
+        return self.state.time_ms + self._step_ms
 
     def account(self, name: str) -> AccountId:
         """The account of a name."""
@@ -100,7 +114,7 @@ class MadeChain:
             self.state,
             self.rules,
             proposer=voters.validators[0].account,
-            time_ms=Millis(self.state.time_ms + STEP_MS),
+            time_ms=Millis(self.state.time_ms + self._step_ms),
             transactions=transactions,
             receipts=receipts,
         )
@@ -126,7 +140,7 @@ class MadeChain:
                 header_digest=name,
                 validator=account,
             )
-            signed = sign_vote(vote, Ed25519Signer(self._by_account[account]))
+            signed = sign_vote(vote, self._signers[account])
             signatures.append(CommitSignature(account, signed.signature))
         return Certificate(self.chain_id, header.height, Round(0), name, tuple(signatures))
 
@@ -167,6 +181,5 @@ class MadeChain:
             obligations_root=ZERO_DIGEST,
             ad_digest=ZERO_DIGEST,
         )
-        consumer, provider = self._by_account[last.consumer], self._by_account[last.provider]
-        half = sign_as_consumer(bare, Ed25519Signer(consumer))
-        return sign_as_provider(half, Ed25519Signer(provider))
+        half = sign_as_consumer(bare, self._signers[last.consumer])
+        return sign_as_provider(half, self._signers[last.provider])

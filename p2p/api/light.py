@@ -37,9 +37,8 @@ from p2p.node.light import (
     PeerSource,
     Proven,
     connected,
-    read_trust,
-    write_trust,
 )
+from p2p.node.trust_file import read_trust, write_trust
 from p2p.primitives.codec import encode
 from p2p.primitives.keys import account_text
 from p2p.primitives.signing import Ed25519Scheme

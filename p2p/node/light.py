@@ -1,4 +1,4 @@
-"""The light client in the live world: nodes asked over `/gigmesh/light/1`, and the file of trust.
+"""The light client in the live world: nodes asked over `/gigmesh/light/1`.
 
 It runs no node and holds no chain: a key of the moment, a few connections, and the pure library
 `p2p.protocol.light`. No node is believed, our own not either; who lies is left out, and what it
@@ -8,12 +8,10 @@ costs us is one answer of bounded size.
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 import trio
-from msgspec import Meta
 
 from p2p.model.light import (
     LIGHT_PROTOCOL,
@@ -27,21 +25,24 @@ from p2p.model.requests import PeerRecord
 from p2p.network import open_transport
 from p2p.network.port import Direction, MessageStream, Transport, TransportError
 from p2p.node.errors import UserError
-from p2p.node.home import new_key, write_file
+from p2p.node.home import new_key
 from p2p.primitives.codec import Malformed, Value, decode, encode
 from p2p.primitives.keys import peer_id_of, peer_text
 from p2p.primitives.signing import Ed25519Scheme
 from p2p.primitives.units import Digest, Height, PeerId
 from p2p.protocol.light import (
     Agrees,
+    AskPrimary,
     Bisection,
     Diverged,
     Failed,
     Lied,
     LightAttack,
     LightParameters,
+    PrimaryLied,
     Silent,
     TrustedBlock,
+    Unclear,
     Verified,
     Witness,
     latest_before,
@@ -55,9 +56,6 @@ ANSWER_DEADLINE_S: Final = 10.0
 DIAL_DEADLINE_S: Final = 15.0
 SOURCES_MAX: Final = 16
 """Nodes that are asked at most."""
-TRUSTED_MAX: Final = 64
-"""Blocks that the file of trust holds: 300 KiB with 100 validators each."""
-TRUST_FILE_BYTES_MAX: Final = 1024 * 1024
 
 R = TypeVar("R", bound=Value)
 
@@ -232,18 +230,25 @@ class LightClient:
         faults = []
         is_newest = False
         for source in list(self._sources):
-            result = await self._bisect(source, start, target)
-            if isinstance(result, Failed):
-                faults.append(f"{source.name}: {result.detail}")
-                is_newest = is_newest or (not target and result.is_empty)
-                if result.lied:
-                    self._sources.remove(source)
-                continue
-            verified, session = result
-            return await self._witnessed(source, start, verified.block, tuple(session.path))
+            if source not in self._sources:
+                continue  # caught as a witness meanwhile
+            result = await self._prove_by(source, start, target)
+            if isinstance(result, Proven):
+                return result
+            faults.append(f"{source.name}: {result.detail}")
+            is_newest = is_newest or (not target and result.is_empty)
+            if result.lied:
+                self._sources.remove(source)
         if is_newest and start.height > 0 and self._is_fresh(start):
             return await self._known(start, trusted)
         raise LightError("; ".join(faults) or "there is nobody left to ask")
+
+    async def _prove_by(self, source: Source, start: TrustedBlock, target: int) -> Proven | Failed:
+        found = await self._bisect(source, start, target)
+        if isinstance(found, Failed):
+            return found
+        verified, session = found
+        return await self._witnessed(source, start, verified.block, tuple(session.path))
 
     def _is_fresh(self, block: TrustedBlock) -> bool:
         return block.time_ms + self._parameters.trust_period_ms > self._now_ms
@@ -257,7 +262,9 @@ class LightClient:
             light = with_known_sets(answer, (known.next_validators,))
             if content_fault(light, self._chain_id) is None:
                 start = latest_before(trusted, known.height - 1) or known
-                return await self._witnessed(source, start, light, (known,))
+                proven = await self._witnessed(source, start, light, (known,))
+                if isinstance(proven, Proven):
+                    return proven
         raise LightError(f"no node shows the header of height {known.height} that is trusted")
 
     async def first(self, height: int, name: Digest) -> LightBlock:
@@ -286,28 +293,35 @@ class LightClient:
         start: TrustedBlock,
         verified: LightBlock,
         path: tuple[TrustedBlock, ...],
-    ) -> Proven:
+    ) -> Proven | Failed:
+        """What the witnesses make of it; `Failed` where the primary is not to be believed."""
         agreed: list[str] = []
         silent: list[str] = []
         lied: list[str] = []
+        unclear: Failed | None = None
         for source in [one for one in self._sources if one is not primary]:
             if len(agreed) >= self._witnesses_max:
                 break
-            match await self._testimony(source, start, verified):
+            said = await self._testimony(primary, source, start, verified)
+            match said:
                 case Agrees():
                     agreed.append(source.name)
                 case Diverged(attack=attack):
-                    height = verified.header.height
-                    raise Forked(
-                        f"the chain was forked: {primary.name} and {source.name} prove two"
-                        f" different headers of height {height}; trust neither",
-                        attack,
-                    )
+                    names = f"{primary.name} and {source.name}"
+                    sentence = f"{names} prove {attack.what}; trust neither"
+                    raise Forked(f"the chain was forked: {sentence}", attack)
+                case PrimaryLied(detail=detail):
+                    return Failed(detail, lied=True)
+                case Unclear(height=height):
+                    unclear = Failed(f"it does not show its header of height {height}", lied=False)
+                    silent.append(source.name)
                 case Lied(detail=detail):
                     lied.append(f"{source.name}: {detail}")
                     self._sources.remove(source)
                 case _:
                     silent.append(source.name)
+        if unclear is not None and not agreed:
+            return unclear
         return Proven(
             block=verified,
             path=path,
@@ -319,13 +333,13 @@ class LightClient:
         )
 
     async def _testimony(
-        self, source: Source, start: TrustedBlock, verified: LightBlock
+        self, primary: Source, source: Source, start: TrustedBlock, verified: LightBlock
     ) -> Testimony:
         """What another node says of a header that follows from `start`, or is it."""
         height = verified.header.height
         if start.height == height:  # nothing earlier is trusted that could prove another one
             answer = await self._light_block(source, _of_height(height))
-            if answer is None:
+            if answer is None or answer.header.height != height:
                 return Silent()
             if answer.header.digest() == start.header_digest:
                 return Agrees()
@@ -338,8 +352,11 @@ class LightClient:
             parameters=self._parameters,
         )
         said = witness.begin()
-        while isinstance(said, LightBlockRequest):
-            answer = await self._light_block(source, said)
+        while isinstance(said, LightBlockRequest | AskPrimary):
+            if isinstance(said, AskPrimary):
+                answer = await self._light_block(primary, said.request)
+            else:
+                answer = await self._light_block(source, said)
             said = witness.take(answer, now_ms=self._now_ms)
         return said
 
@@ -355,44 +372,3 @@ class LightClient:
 
 def _of_height(height: int) -> LightBlockRequest:
     return LightBlockRequest(Height(height), Height(height - 1), Height(height + 1))
-
-
-# ---- what is trusted, on disk -------------------------------------------------------------------
-
-
-class TrustFile(Value, frozen=True, tag="trust"):
-    """What a client has come to trust of one chain."""
-
-    chain_id: bytes
-    blocks: Annotated[tuple[TrustedBlock, ...], Meta(max_length=TRUSTED_MAX)]
-
-
-def read_trust(path: Path, chain_id: Digest) -> tuple[TrustedBlock, ...]:
-    """The trusted blocks in a file, none if there is no file. Raises UserError."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        file = decode(data, TrustFile, bytes_max=TRUST_FILE_BYTES_MAX)
-    except Malformed:
-        raise UserError(f"{path} is damaged: delete it, and trust begins anew") from None
-    if file.chain_id != chain_id:
-        raise UserError(f"{path} holds trust in another chain: name another --store")
-    return file.blocks
-
-
-def write_trust(path: Path, chain_id: Digest, blocks: Sequence[TrustedBlock]) -> None:
-    """Replace the file: the first of these blocks and the highest ones. Raises UserError."""
-    ordered = sorted({block.height: block for block in blocks}.values(), key=_height)
-    kept = ordered if len(ordered) <= TRUSTED_MAX else [ordered[0], *ordered[1 - TRUSTED_MAX :]]
-    try:
-        write_file(path, encode(TrustFile(chain_id, tuple(kept))), mode=0o600)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _height(block: TrustedBlock) -> int:
-    return block.height

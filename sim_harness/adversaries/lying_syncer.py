@@ -8,6 +8,7 @@ import msgspec
 
 from p2p.model.block import Block, CommitSignature, CommittedBlock
 from p2p.model.ledger import State
+from p2p.model.light import LightBlock, LightBlockRequest
 from p2p.model.requests import (
     Blocks,
     BlocksRequest,
@@ -85,6 +86,9 @@ class LyingSyncer(Adversary):
             case PartRequest(number=number), _:
                 self.deeds["parts"] += 1
                 return self._part(entries_of(self.core.state, number))
+            case LightBlockRequest(), LightBlock():
+                self.deeds["headers"] += 1
+                return _richer(response)
             case _:
                 return response
 
@@ -143,3 +147,9 @@ class LyingSyncer(Adversary):
         proposer = next(iter(state.validators.powers()))
         time_ms = true[0].block.header.time_ms + 1 if true else state.time_ms + 1
         return other_block(self.world.genesis, state, proposer=proposer, time_ms=time_ms)
+
+
+def _richer(true: LightBlock) -> LightBlock:
+    """A header of another supply, under the true certificate."""
+    header = msgspec.structs.replace(true.header, supply=Amount(true.header.supply + 1))
+    return msgspec.structs.replace(true, header=header)

@@ -94,6 +94,7 @@ def corrupt(
     for adversary, node in zip(ring, nodes, strict=True):
         world.liars[node.key.account] = kind
         world.makers[node.index] = partial(CorruptReplica, adversary)
+        node.tells_light = adversary.answer
         adversary.join(world, node, ring)
     return ring
 

@@ -16,7 +16,7 @@ from p2p.model.inputs import PeerDisconnected, RequestFailed, TimerFired
 from p2p.model.light import LightRequest
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
-from p2p.model.requests import Blocks, Response
+from p2p.model.requests import Blocks, Request, Response
 from p2p.model.rpc import Rpc, RpcReceived, RpcSent, SendRpc, rpc_size
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import encode
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 Behaviour = Callable[["VirtualNode", ReplicaInput, list[ReplicaEffect]], list[ReplicaEffect]]
 """Sees each input and what the core makes of it; what it returns is carried out instead."""
+LightTeller = Callable[[PeerId, Request, Response | None, Millis], Response | None]
+"""Sees who asks what, and the true answer; what it returns is answered instead."""
 
 
 class VirtualNode:
@@ -67,6 +69,8 @@ class VirtualNode:
         self.clock = SkewedClock(world.heap)
         self.behaviour: Behaviour | None = None
         """An adversary's, or a watcher's; None is the product as it is."""
+        self.tells_light: LightTeller | None = None
+        """An adversary's answer to light clients; None is what is stored."""
         self.stops: list[tuple[Millis, str]] = []
         """When and why processes ended by themselves."""
         self.mended: list[tuple[Millis, str]] = []
@@ -381,7 +385,11 @@ class VirtualNode:
 
         if isinstance(sent.request, LightRequest):
             if self.replica is not None:
-                answer(light_answer(self.store, self.replica.state, sent.request))
+                found: Response | None
+                found = light_answer(self.store, self.replica.state, sent.request)
+                if self.tells_light is not None:
+                    found = self.tells_light(asker.key.peer, sent.request, found, self.world.now_ms)
+                answer(found)
             return
         self._asked[request_id] = answer
         self.feed(RequestArrived(request_id, asker.key.peer, sent.request))

@@ -1,27 +1,17 @@
 """The live light client over nodes in memory: whom it believes, leaves out, and tells apart."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from p2p.model.light import LightBlock, LightBlockRequest, LightRequest, LightResponse
 from p2p.model.transaction import Transfer
-from p2p.node.errors import UserError
-from p2p.node.light import (
-    TRUSTED_MAX,
-    Forked,
-    LightClient,
-    LightError,
-    read_trust,
-    write_trust,
-)
+from p2p.node.light import Forked, LightClient, LightError
 from p2p.primitives.units import Amount, Digest, Height
-from p2p.protocol.light import LightParameters, TrustedBlock, trust, trusted_genesis
-from p2p.protocol.light.trust import with_known_sets
+from p2p.protocol.light import LightParameters, TrustedBlock, trusted_genesis
 from sim_harness.made_chain import MadeChain
 from tests.protocol.light.servers import Server, made
+from tests.protocol.light.test_witness import forged
 
 
 class Node:
@@ -39,19 +29,6 @@ class Node:
 
 def silent(_: LightBlockRequest) -> LightBlock | None:
     return None
-
-
-def forger(server: Server) -> Server:
-    """Answers with another supply in every header."""
-
-    def forge(request: LightBlockRequest) -> LightBlock | None:
-        light = server(request)
-        if light is None:
-            return None
-        header = msgspec.structs.replace(light.header, supply=Amount(1))
-        return msgspec.structs.replace(light, header=header)
-
-    return forge
 
 
 def forked() -> Server:
@@ -103,7 +80,7 @@ async def test_no_more_witnesses_are_asked_than_wanted() -> None:
 
 async def test_a_primary_that_forges_is_left_out_and_the_next_one_proves() -> None:
     chain, server = made(heights=5)
-    asking = client(chain, [Node("liar", forger(server)), Node("true", server)])
+    asking = client(chain, [Node("liar", forged(server)), Node("true", server)])
     proven = await asking.prove(genesis(chain), 0)
     assert (proven.primary, proven.agreed) == ("true", ())
     assert [source.name for source in asking.sources] == ["true"]
@@ -111,7 +88,7 @@ async def test_a_primary_that_forges_is_left_out_and_the_next_one_proves() -> No
 
 async def test_a_witness_that_cannot_prove_what_it_shows_is_left_out() -> None:
     chain, server = made(heights=5)
-    asking = client(chain, [Node("true", server), Node("liar", forger(server))])
+    asking = client(chain, [Node("true", server), Node("liar", forged(server))])
     proven = await asking.prove(genesis(chain), 0)
     assert proven.lied == ("liar: height 5: its certificate is of another header",)
     assert [source.name for source in asking.sources] == ["true"]
@@ -163,7 +140,7 @@ async def test_what_is_trusted_already_is_proven_again_without_a_later_block() -
 async def test_another_header_at_a_trusted_height_is_a_lie_or_a_fork() -> None:
     chain, server = made(heights=5)
     tip = (await client(chain, [Node("one", server)]).prove(genesis(chain), 0)).path[-1]
-    asking = client(chain, [Node("liar", forger(server)), Node("true", server)])
+    asking = client(chain, [Node("liar", forged(server)), Node("true", server)])
     proven = await asking.prove([tip], 5)
     assert (proven.primary, [one.name for one in asking.sources]) == ("true", ["true"])
     nodes = [Node("west", server), Node("east", forked())]
@@ -191,41 +168,58 @@ async def test_trust_in_a_hash_finds_its_header_or_says_so() -> None:
     assert str(caught.value) == "no node has a header of height 3 with the trusted hash"
 
 
-# ---- the file of trust -------------------------------------------------------------------------
+# ---- nodes that are behind, and a node that claims to be ahead ---------------------------------
 
 
-def blocks(chain: MadeChain, count: int) -> list[TrustedBlock]:
-    first = genesis(chain)[0]
-    return [msgspec.structs.replace(first, height=Height(number)) for number in range(count)]
+def at_most(server: Server, height: int) -> Server:
+    """A node that has not got further."""
+
+    def answer(request: LightBlockRequest) -> LightBlock | None:
+        below = min(request.below, height + 1)
+        wanted = min(request.height or height, height)
+        if request.above + 1 >= below:
+            return None
+        return server(
+            LightBlockRequest(Height(wanted), request.above, Height(below), request.known)
+        )
+
+    return answer
 
 
-def test_trust_is_kept_from_the_first_and_the_highest(tmp_path: Path) -> None:
-    chain, server = made(heights=1)
-    path = tmp_path / "trust"
-    assert read_trust(path, chain.chain_id) == ()
-    many = blocks(chain, TRUSTED_MAX + 20)
-    write_trust(path, chain.chain_id, [*reversed(many), many[3]])
-    kept = read_trust(path, chain.chain_id)
-    assert len(kept) == TRUSTED_MAX
-    assert [one.height for one in kept[:2]] == [0, 21]
-    assert kept[-1] == many[-1]
-    assert path.stat().st_mode & 0o777 == 0o600
-    light = server(LightBlockRequest(Height(1), Height(0), Height(2)))
-    assert light is not None
-    write_trust(path, chain.chain_id, [trust(with_known_sets(light, ()))])
-    assert [one.height for one in read_trust(path, chain.chain_id)] == [1]
+async def test_a_witness_that_is_a_block_behind_agrees_as_far_as_it_goes() -> None:
+    chain, server = made(heights=5)
+    nodes = [Node("one", server), Node("two", at_most(server, 4)), Node("new", at_most(server, 0))]
+    proven = await client(chain, nodes).prove(genesis(chain), 0)
+    assert (proven.primary, proven.agreed) == ("one", ("two",))
+    assert (proven.silent, proven.lied) == (("new",), ())
 
 
-def test_a_file_of_trust_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
-    chain, _ = made()
-    path = tmp_path / "trust"
-    write_trust(path, chain.chain_id, genesis(chain))
-    with pytest.raises(UserError, match="holds trust in another chain: name another --store"):
-        read_trust(path, Digest(bytes(32)))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match="is damaged: delete it, and trust begins anew"):
-        read_trust(path, chain.chain_id)
-    with pytest.raises(UserError, match="cannot read"):
-        read_trust(tmp_path, chain.chain_id)
-    with pytest.raises(UserError, match="cannot write"):
-        write_trust(tmp_path / "none" / "trust", chain.chain_id, genesis(chain))
+async def test_a_past_that_was_made_longer_than_the_present_is_a_fork() -> None:
+    """Given a forger of more heights than there are; when an honest node has fewer; then both."""
+    chain, server = made(heights=5)
+    past, liar = made()
+    past.commit([past.order("a0", Transfer(past.account("a1"), Amount(5)))])
+    past.grow(20)
+    now = past.now_ms - chain.now_ms
+    nodes = [Node("liar", liar), Node("true", server)]
+    with pytest.raises(Forked) as caught:
+        await client(chain, nodes, later_ms=now).prove(genesis(chain), 0)
+    assert "liar and true prove two different headers of height 5" in str(caught.value)
+
+
+async def test_who_hides_the_height_that_others_have_is_not_believed() -> None:
+    chain, server = made(heights=5)
+    past, liar = made()
+    past.commit([past.order("a0", Transfer(past.account("a1"), Amount(5)))])
+    past.grow(20)
+
+    def hiding(request: LightBlockRequest) -> LightBlock | None:
+        return None if 0 < request.height <= 5 else liar(request)
+
+    nodes = [Node("liar", hiding), Node("true", server)]
+    asking = client(chain, nodes, later_ms=past.now_ms - chain.now_ms)
+    proven = await asking.prove(genesis(chain), 0)
+    assert (proven.primary, proven.block.header.height) == ("true", 5)
+    nodes = [Node("liar", hiding), Node("true", at_most(server, 4))]
+    with pytest.raises(LightError, match="liar: it does not show its header of height 4"):
+        await client(chain, nodes, later_ms=past.now_ms - chain.now_ms).prove(genesis(chain), 21)

@@ -4,12 +4,14 @@
     trust ...... what is trusted, and the checks of content and signatures around the rule
     client ..... bisection: the way from a trusted block to a target
     witness .... other nodes' word; forks found
+    crosscheck . a header by one peer and its witnesses, for a node that asks its neighbours
     rewards .... one's own reward, worked out again
 
 A pure library: no node, no clock, no wire. `examples/verify_reward.py` shows it alone.
 """
 
 from p2p.protocol.light.client import Bisection, Failed, LightParameters, Verified
+from p2p.protocol.light.crosscheck import CrossCheck
 from p2p.protocol.light.rewards import (
     Earned,
     earned,
@@ -27,14 +29,26 @@ from p2p.protocol.light.trust import (
     trusted_genesis,
     trusted_header,
 )
-from p2p.protocol.light.witness import Agrees, Diverged, Lied, LightAttack, Silent, Witness
+from p2p.protocol.light.witness import (
+    Agrees,
+    AskPrimary,
+    Diverged,
+    Lied,
+    LightAttack,
+    PrimaryLied,
+    Silent,
+    Unclear,
+    Witness,
+)
 
 __all__ = [
     "TRUST_PERIOD_MS",
     "Agrees",
+    "AskPrimary",
     "Basis",
     "Bisection",
     "Claim",
+    "CrossCheck",
     "Diverged",
     "Earned",
     "Failed",
@@ -42,8 +56,10 @@ __all__ = [
     "Lied",
     "LightAttack",
     "LightParameters",
+    "PrimaryLied",
     "Silent",
     "TrustedBlock",
+    "Unclear",
     "Verdict",
     "Verified",
     "Witness",

@@ -136,7 +136,8 @@ class Bisection:
             elif distrust.fault is Fault.NOT_ENOUGH_TRUST:
                 return self._ask_between((self.trusted.height + height) // 2, below=height)
             else:
-                lied = distrust.fault is not Fault.EXPIRED
+                # Of these two our own clock may be the cause.
+                lied = distrust.fault not in {Fault.EXPIRED, Fault.FROM_THE_FUTURE}
                 return Failed(f"height {height}: {distrust.detail}", lied=lied)
 
     def _ask_between(self, height: int, *, below: int) -> Progress:

@@ -3,7 +3,9 @@
 It joins the snapshot sync, the light client and the chain of one node:
 
     sync is far behind, or nobody has our next block --> SnapshotWanted
-    ProveHeader --> bisection from our own last block, asking the neighbour for light blocks
+    ProveHeader --> bisection from our own last block, asking the neighbour for light blocks;
+                    then other neighbours for the same header (`p2p.protocol.light.crosscheck`)
+        two of them prove different ones --> the chain was forked: stop, name both, trust neither
     InstallState --> chain, and everybody who follows it
 
 The states that others may fetch are those of the last heights that are multiples of
@@ -15,7 +17,7 @@ from typing import Final, Protocol, assert_never
 
 from p2p.model.effects import Penalize, Persist
 from p2p.model.ledger import State
-from p2p.model.light import LightBlock, LightBlockRequest
+from p2p.model.light import LightBlock
 from p2p.model.rejection import Reason
 from p2p.model.requests import Request
 from p2p.model.snapshot import (
@@ -29,8 +31,9 @@ from p2p.model.snapshot import (
 )
 from p2p.primitives.codec import encode
 from p2p.primitives.draws import Draws
+from p2p.primitives.keys import peer_text
 from p2p.primitives.units import AccountId, Digest, Height, Millis, PeerId
-from p2p.protocol.light import Bisection, Failed, LightParameters, TrustedBlock, Verified
+from p2p.protocol.light import CrossCheck, LightParameters, TrustedBlock, crosscheck
 from p2p.protocol.replica.parameters import NodeParameters
 from p2p.protocol.sync import snapshot
 from p2p.protocol.sync.machine import Sync
@@ -62,6 +65,8 @@ class Host(Protocol):
 
     def install(self, state: State, light: LightBlock, now_ms: Millis) -> None: ...
 
+    def forked(self, detail: str, now_ms: Millis) -> None: ...
+
 
 class CatchingUp:
     """One instance a node."""
@@ -83,7 +88,9 @@ class CatchingUp:
         self._pause = pause
         self._paused = False
         self._not_before_ms = Millis(0)
-        self._proving: tuple[PeerId, Bisection] | None = None
+        self._wanted_since_ms: Millis | None = None
+        self._proving: CrossCheck | None = None
+        self._primary: PeerId | None = None
         self._held: dict[Height, State] = {}
         self._offers: dict[Height, SnapshotOffer] = {}
 
@@ -118,13 +125,20 @@ class CatchingUp:
     def look(self, now_ms: Millis) -> None:
         """Begin, or carry on, where blocks will not do; let blocks be asked for where they do."""
         gap = self._parameters.snapshot_gap
-        if self.machine.is_active or (
-            gap and now_ms >= self._not_before_ms and self._sync.wants_snapshot(gap)
-        ):
+        wanted = gap and now_ms >= self._not_before_ms and self._sync.wants_snapshot(gap)
+        if self.machine.is_active or (wanted and self._has_witnesses(now_ms)):
             self._not_before_ms = Millis(now_ms + self._parameters.snapshot_retry_ms)
             above = Height(self._host.state.height + self._parameters.snapshot_interval // 2)
             self.step(snapshot.SnapshotWanted(above), now_ms)
         self._follow(now_ms)
+
+    def _has_witnesses(self, now_ms: Millis) -> bool:
+        """Whether enough neighbours are here to confirm a header, or were waited for in vain."""
+        if self._wanted_since_ms is None:
+            self._wanted_since_ms = now_ms
+        waited_ms = now_ms - self._wanted_since_ms
+        enough = self.machine.neighbours_count > self._parameters.snapshot_witnesses
+        return enough or waited_ms >= self._parameters.snapshot_patience_ms
 
     def _follow(self, now_ms: Millis) -> None:
         if self.machine.is_active != self._paused:
@@ -157,32 +171,45 @@ class CatchingUp:
 
     def _prove(self, peer: PeerId, height: Height, now_ms: Millis) -> None:
         state = self._host.state
-        trusted = TrustedBlock(state.height, state.time_ms, state.header_digest, state.validators)
-        session = Bisection(
-            trusted,
+        self._primary = peer
+        self._proving = CrossCheck(
+            TrustedBlock(state.height, state.time_ms, state.header_digest, state.validators),
             chain_id=self._chain_id,
             scheme=_SignaturesChecked(),
             parameters=LightParameters(self._parameters.trust_period_ms),
+            primary=peer,
+            witnesses=self.machine.by_lot(),
+            wanted=self._parameters.snapshot_witnesses,
         )
-        self._proving = (peer, session)
-        self._proceed(peer, session.begin(height), now_ms)
+        self._proceed(self._proving.begin(height), now_ms)
 
     def take_light(self, peer: PeerId, light: LightBlock | None, now_ms: Millis) -> None:
         """A neighbour's answer to a light block that we asked for; None is no answer."""
-        if self._proving is not None and self._proving[0] == peer:
-            self._proceed(peer, self._proving[1].take(light, now_ms=now_ms), now_ms)
+        if self._proving is not None:
+            self._proceed(self._proving.take(peer, light, now_ms), now_ms)
 
-    def _proceed(
-        self, peer: PeerId, progress: LightBlockRequest | Verified | Failed, now_ms: Millis
-    ) -> None:
-        match progress:
-            case LightBlockRequest():
-                self._host.ask(peer, progress)
-            case Verified(block=light):
-                self._proving = None
-                self.step(snapshot.HeaderProven(light), now_ms)
-            case Failed(detail=detail, lied=lied):
-                self._proving = None
-                if lied:
+    def _proceed(self, steps: list[crosscheck.CrossCheckStep], now_ms: Millis) -> None:
+        for step in steps:
+            match step:
+                case crosscheck.AskPeer(peer=peer, request=request):
+                    self._host.ask(peer, request)
+                case crosscheck.WitnessLied(peer=peer, detail=detail):
                     self._host.penalize(peer, Reason.BAD_CERTIFICATE, detail, now_ms)
-                self.step(snapshot.HeaderUnproven(peer), now_ms)
+                case crosscheck.Confirmed(light=light):
+                    self._proving = None
+                    self.step(snapshot.HeaderProven(light), now_ms)
+                case crosscheck.Refused(detail=detail, lied=lied):
+                    assert self._primary is not None, "it was asked"
+                    self._proving = None
+                    if lied:
+                        self._host.penalize(self._primary, Reason.BAD_CERTIFICATE, detail, now_ms)
+                    self.step(snapshot.HeaderUnproven(self._primary), now_ms)
+                case crosscheck.Forked():
+                    self._proving = None
+                    self._host.forked(_fork_sentence(step), now_ms)
+                case _:
+                    assert_never(step)
+
+
+def _fork_sentence(fork: crosscheck.Forked) -> str:
+    return f"{peer_text(fork.first)} and {peer_text(fork.second)} prove {fork.attack.what}"

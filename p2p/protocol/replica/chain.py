@@ -257,6 +257,10 @@ class Chain:
             return [], reason
         return [self._halt("agreement", f"two proven blocks at height {header.height}")], None
 
+    def refuse_fork(self, detail: str) -> list[ChainEffect]:
+        """Two chains were proven to us, and we know neither: stop before we follow one."""
+        return [] if self.halted is not None else [self._halt("agreement", detail)]
+
     def is_rival(self, committed: CommittedBlock) -> bool:
         """Whether it names another block for the height that we committed last."""
         header = committed.block.header

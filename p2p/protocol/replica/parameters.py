@@ -31,6 +31,10 @@ class NodeParameters(msgspec.Struct, frozen=True):
     """This far behind, a state is fetched instead of blocks; 0 never fetches one."""
     snapshot_retry_ms: int = 10_000
     """Between two looks for a snapshot."""
+    snapshot_witnesses: int = 3
+    """Neighbours, besides the one that offers a snapshot, that are asked for its header."""
+    snapshot_patience_ms: int = 10_000
+    """How long a node waits for that many neighbours before it begins with fewer."""
     trust_period_ms: int = TRUST_PERIOD_MS
     """How old our last block may be for a snapshot to be proven from it."""
 

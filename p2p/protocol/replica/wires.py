@@ -216,6 +216,10 @@ class Wires:
         """Go on from a state that the snapshot sync proved."""
         self.from_chain(self.chain.install(state, light, now_ms), now_ms)
 
+    def forked(self, detail: str, now_ms: Millis) -> None:
+        """Neighbours prove two chains: take part in neither."""
+        self.from_chain(self.chain.refuse_fork(detail), now_ms)
+
     def _pause_sync(self, paused: bool, now_ms: Millis) -> None:
         self.to_sync(sync.Paused(paused), now_ms)
 
@@ -294,6 +298,8 @@ class Wires:
             if height >= self.chain.height:
                 effects, reason = self.chain.committed(committed, now_ms)
                 self.from_chain(effects, now_ms)
+                if self.chain.halted is not None:
+                    return  # the giver is not to blame, and nothing more is applied
                 if reason is not None:
                     self.to_sync(sync.BlockRefused(height, order.peer, reason), now_ms)
                     return

@@ -175,6 +175,11 @@ class SnapshotSync:
         return bool(self._asked_offer or self._proving or self._offer)
 
     @property
+    def neighbours_count(self) -> int:
+        """How many could be asked."""
+        return len(self._peers)
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Parts that are here, and parts in all (0 before an offer is proven)."""
         return len(self._parts), 0 if self._offer is None else len(self._offer.parts)
@@ -214,15 +219,15 @@ class SnapshotSync:
             return self._ask_parts(self._offer)
         if self._asked_offer is not None or self._proving is not None:
             return []
-        for peer in self._by_lot():
+        for peer in self.by_lot():
             if peer not in self._useless:
                 self._asked_offer = (self._take_id(), peer)
                 return [AskOffer(*self._asked_offer, self._above)]
         self._useless.clear()
         return []
 
-    def _by_lot(self) -> list[PeerId]:
-        """Whoever came first must not be asked first by everybody."""
+    def by_lot(self) -> list[PeerId]:
+        """All neighbours; whoever came first must not be asked first by everybody."""
         peers = list(self._peers)
         return peers if self._draws is None else list(self._draws.sample(peers, len(peers)))
 
@@ -286,7 +291,7 @@ class SnapshotSync:
             for number in range(len(offer.parts))
             if number not in self._parts and number not in asked
         )
-        for peer in self._by_lot():
+        for peer in self.by_lot():
             if len(self._asks) >= self._parameters.asks_max:
                 break
             if peer in busy or peer in self._useless:

@@ -174,6 +174,18 @@ def test_a_synced_block_that_our_rules_refuse_halts_the_node() -> None:
         wanted, Blocks((certify(msgspec.structs.replace(block, header=header)),))
     )
     assert isinstance(events(effects)[0], InvariantViolated)
+    assert penalties(effects) == [], "a quorum signed it: its giver is not to blame"
+
+
+def test_a_node_that_stopped_blames_nobody_for_blocks_that_it_no_longer_takes() -> None:
+    bench = Bench().start()
+    asked = meet(bench)[StatusRequest]
+    (wanted,) = requests(bench.respond(asked, Status(CHAIN, Height(5), CHAIN, Height(1))))
+    bench.replica.chain.refuse_fork("two chains")
+    assert bench.replica.chain.halted == "agreement: two chains"
+    effects = bench.respond(wanted, Blocks((certify(bench.build(PEER).block),)))
+    assert penalties(effects) == []
+    assert bench.state.height == 0
 
 
 def wanted_later(bench: Bench) -> SendRequest:
