@@ -57,7 +57,7 @@ from sim_harness.made_chain import MadeChain, made_key
 NEIGHBOURS = 2
 ROUNDS_MAX = 20_000
 PARAMETERS = NodeParameters(snapshot_gap=0)
-WITH_SNAPSHOTS = NodeParameters(snapshot_gap=1, snapshot_interval=2)
+WITH_SNAPSHOTS = NodeParameters(snapshot_gap=1, snapshot_interval=2, snapshot_patience_ms=0)
 
 
 class Newcomer:
