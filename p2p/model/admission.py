@@ -96,8 +96,6 @@ def receipt_refusal(
     oldest = max(height - rules.parameters.receipt_late_epochs, channel.last_settled_epoch + 1)
     if not oldest <= receipt.epoch <= height + epochs_ahead:
         return Rejected(Reason.WRONG_EPOCH, f"epoch {receipt.epoch} in block {height}")
-    if 0 < channel.closing_height < receipt.epoch:
-        return Rejected(Reason.CHANNEL_CLOSED, f"in block {channel.closing_height}")
     fell = (
         receipt.bytes_put < channel.bytes_put
         or receipt.bytes_get < channel.bytes_get

@@ -536,6 +536,31 @@ def test_dates_run_ahead_by_a_bounded_number_of_epochs() -> None:
     assert epochs == sorted(set(epochs)), "one receipt an epoch"
 
 
+@pytest.mark.parametrize("late_epochs", [1, 2])
+def test_who_closes_does_not_cancel_what_was_dated_ahead(late_epochs: int) -> None:
+    """The consumer pays for the whole epoch again with a date that its closing comes before."""
+    pair = Pair(late_epochs=late_epochs)
+    pair.pay(WINDOW)
+    ahead = signed(pair.consumer.sign(WINDOW, epoch=11))
+    receipt = signed(pair.provider.accept(ahead, WINDOW))
+    assert pair.commit(closing_height=Height(10)) == [PublishReceipt(receipt)]
+    assert receipt_refusal(receipt, pair.channel, pair.rules, height=pair.height) is None
+    assert receipt.amount == 200
+
+
+def test_a_receipt_that_comes_after_the_closing_is_taken_while_a_block_can_settle_it() -> None:
+    pair = Pair()
+    first = signed(pair.consumer.sign(WINDOW, epoch=11))
+    second = signed(pair.consumer.sign(Work(bytes_put=2 * MIB), epoch=13))
+    pair.commit(closing_height=Height(10))
+    receipt = signed(pair.provider.accept(first, WINDOW))
+    assert pair.provider.published == [receipt]
+    pair.commit()
+    pair.commit()
+    assert pair.provider.machine.epoch == 13
+    assert reason(pair.provider.accept(second, WINDOW)) is Reason.CHANNEL_CLOSED
+
+
 def test_only_a_provider_publishes_and_only_its_own_are_stale(pair: Pair) -> None:
     pair.pay(WINDOW)
     for _ in range(4):

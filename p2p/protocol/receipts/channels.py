@@ -269,7 +269,8 @@ class Channels:
         newest = max(wanted, self.epoch + 1)
         if not oldest <= receipt.epoch <= newest:
             return Rejected(Reason.WRONG_EPOCH, f"epoch {receipt.epoch}; sign for {wanted}")
-        if 0 < ledger.closing_height < receipt.epoch:
+        last = ledger.closing_height + self._late_epochs
+        if ledger.closing_height and max(receipt.epoch, self.epoch) > last:
             return Rejected(Reason.CHANNEL_CLOSED, f"in block {ledger.closing_height}")
         return None
 
@@ -357,10 +358,13 @@ class Channels:
     def _is_due(self, receipt: ServiceReceipt, ledger: Channel) -> bool:
         """Whether a block that comes soon can settle our receipt, and none has."""
         ahead = self._published.epochs_ahead(receipt.channel)
+        latest = self.epoch + ahead if ahead else self._height
+        if ledger.closing_height:
+            latest = receipt.epoch  # No more work is to come, and there is little time.
         return (
             receipt.provider == self._me
             and receipt.amount > ledger.settled
-            and receipt.epoch <= (self.epoch + ahead if ahead else self._height)
+            and receipt.epoch <= latest
             and self.epoch <= receipt.epoch + self._late_epochs
         )
 

@@ -173,13 +173,16 @@ def _with(receipt: ServiceReceipt, field: str, value: object) -> ServiceReceipt:
     return ServiceReceipt(**fields)
 
 
-def test_work_after_the_closing_is_not_settled() -> None:
+def test_what_both_signed_settles_as_long_as_a_closed_channel_keeps_its_deposit() -> None:
+    """Also when it is dated after the closing: else who closes cancels what was paid before."""
     chain = Chain()
     (key,) = open_channels(chain, (3, 4))
     chain.commit_all(transactions=[chain.transaction(3, ChannelClose(key))])
-    after = chain.receipt(key, 100, epoch=3)
-    assert chain.refusal(receipts=[after]) == Rejected(Reason.CHANNEL_CLOSED, "in block 2")
-    chain.commit_all(receipts=[chain.receipt(key, 100, epoch=2)])
+    chain.commit_all(receipts=[chain.receipt(key, 100, epoch=3)])
+    last = chain.receipt(key, 200, epoch=4)
+    chain.commit_all(receipts=[last])
+    too_late = msgspec.structs.replace(last, amount=Amount(300), epoch=Height(5), seq=9)
+    assert chain.refusal(receipts=[too_late]) == Rejected(Reason.UNKNOWN_CHANNEL)
 
 
 def test_receipts_settle_before_transactions_so_a_channel_pays_from_the_next_block_on() -> None:
