@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from p2p.primitives.units import MIB
+from sim_harness.scenario.expectations import check_losses
 from sim_harness.scenario.reading import parse_scenario
 from sim_harness.scenario.run import Run
 from sim_harness.scenario.schema import Load, Scenario
@@ -47,6 +48,21 @@ def test_files_are_held_by_as_many_providers_as_were_wanted_and_paid() -> None:
             assert replica is not None
             held = replica.channels.obligations.of_blob(blob.manifest.blob)
             assert [one.provider for one in held] == [replica.account]
+
+
+def test_a_provider_that_stores_for_nothing_is_told() -> None:
+    """I9, for files: the checker hears of work that no receipt pays, beyond a window a break."""
+    run = finished(small(head=ADDING))
+    assert [check.holds for check in check_losses(run.market)] == [True]
+    assert run.market.adding is not None
+    line = next(one for one in run.market.adding.lines.values() if one.delivered)
+    limit = line.window_price_max * (1 + line.breaks)
+    line.delivered = line.settled + limit
+    assert [check.holds for check in check_losses(run.market)] == [True]
+    line.delivered += 1
+    (check,) = check_losses(run.market)
+    said = f"node {line.provider.index} lost {limit + 1}, more than {limit}"
+    assert (check.holds, check.measured) == (False, said)
 
 
 def test_a_file_finds_other_providers_when_one_is_gone() -> None:
