@@ -46,6 +46,9 @@ class NetworkConfig(_Section, frozen=True):
     """Addresses told to others; empty: those of the machine's interfaces."""
     seeds: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """Peers to ask for others, each with its `/p2p/<peer id>`."""
+    direct_peers: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    """Explicit peers, each with its `/p2p/<peer id>`: always connected, outside of mesh and score.
+    Their operators name us, too."""
     peers_target: Annotated[int, Meta(ge=1, le=256)] = 12
     connections_per_ip: Annotated[int, Meta(ge=0, le=10_000)] = 16
     """Inbound, of one IPv4 address or IPv6 /64; 0: any number. Loopback is never limited."""
@@ -58,7 +61,7 @@ class NetworkConfig(_Section, frozen=True):
             check_address(text, hosts=IP_HOST, with_peer=False)
         for text in self.announce:
             check_address(text, hosts=ANY_HOST, with_peer=False)
-        for text in self.seeds:
+        for text in (*self.seeds, *self.direct_peers):
             check_address(text, hosts=ANY_HOST, with_peer=True)
 
 
@@ -205,6 +208,10 @@ _COMMENTS: Final[dict[str, tuple[str, ...]]] = {
         "Empty: the addresses of this machine.",
     ),
     "network.seeds": ("Nodes to meet first: /ip4/<address>/tcp/<port>/p2p/<peer id>.",),
+    "network.direct_peers": (
+        "Nodes of partners, as seeds: always connected, sent every message, never judged.",
+        "Both sides name each other.",
+    ),
     "network.peers_target": ("Connections to keep up.",),
     "network.mdns": ("Announce this node on the local network, and look for others there.",),
     "network.connections_per_ip": (

@@ -35,7 +35,7 @@ from p2p.node.key_state import KeyState, KeyStateStore
 from p2p.node.port import NodePort
 from p2p.node.step_log import StepLog
 from p2p.node.verifier import Verifier
-from p2p.primitives.keys import peer_text
+from p2p.primitives.keys import peer_id_of, peer_text
 from p2p.primitives.signing import Ed25519Scheme, Ed25519Signer, Signer
 from p2p.primitives.units import AccountId, Digest, Millis
 from p2p.protocol.gossip import GossipParameters
@@ -265,20 +265,30 @@ def _open_store(home: Home, chain_id: Digest) -> SqliteStore:
 
 def _parameters(config: Config) -> NodeParameters:
     network = config.network
+    direct = _records(network.direct_peers, "network.direct_peers")
+    accounts = tuple(record.account for record in direct)
+    peers = tuple(peer_id_of(account) for account in accounts)
     return NodeParameters(
-        gossip=GossipParameters(flush_ms=network.flush_ms),
+        gossip=GossipParameters(flush_ms=network.flush_ms, direct_peers=peers),
         retain_blocks=config.storage.retain_blocks,
         membership=MembershipParameters(
             peers_target=network.peers_target,
             peers_max=max(4 * network.peers_target, MembershipParameters().peers_max),
+            direct=accounts,
         ),
     )
 
 
 def _seeds(config: Config) -> tuple[PeerRecord, ...]:
-    """Configured seeds; their form was checked when the config was read."""
-    seeds = config.network.seeds
-    records = peer_records(seeds)
-    if sum(len(record.addresses) for record in records) < len(set(seeds)):
-        raise UserError("network.seeds names a peer without an Ed25519 key")
+    """Whom to meet first: configured seeds and explicit peers."""
+    network = config.network
+    _records(network.seeds, "network.seeds")
+    return _records((*network.seeds, *network.direct_peers), "network.direct_peers")
+
+
+def _records(addresses: tuple[str, ...], key: str) -> tuple[PeerRecord, ...]:
+    """What addresses say; their form was checked when the config was read."""
+    records = peer_records(addresses)
+    if sum(len(record.addresses) for record in records) < len(set(addresses)):
+        raise UserError(f"{key} names a peer without an Ed25519 key")
     return records

@@ -46,6 +46,7 @@ def test_what_was_written_is_read_back(path: Path) -> None:
             listen=("/ip6/::1/tcp/0",),
             announce=("/dns4/node.example.net/tcp/4001",),
             seeds=(f"/ip4/10.0.0.1/tcp/7707/p2p/{PEER}",),
+            direct_peers=(f"/dns/partner.example.net/tcp/7707/p2p/{PEER}",),
             peers_target=3,
             connections_per_ip=0,
             flush_ms=0,

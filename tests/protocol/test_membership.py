@@ -4,6 +4,7 @@ from functools import cache
 from heapq import heappop, heappush
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,7 +68,8 @@ class Bench:
     """One membership with its clock, and hands to feed it."""
 
     def __init__(self, *seeds: int, start: bool = True, **parameters: int) -> None:
-        self.machine = Membership(peer(ME), MembershipParameters(**parameters), seed=b"test")
+        changed = msgspec.structs.replace(MembershipParameters(), **parameters)
+        self.machine = Membership(peer(ME), changed, seed=b"test")
         self.now_ms = NOW
         if start:
             self.tell(Started(tuple(record(number) for number in seeds)))
@@ -315,6 +317,40 @@ def test_who_is_sought_already_stays_sought() -> None:
     bench.tell(WantedChanged(tuple(account(number) for number in range(59, 0, -1))))
     assert dialled(bench.tick()) == []
     assert len(first) == 24 + 1
+
+
+def with_direct(*direct: int, known: int) -> Bench:
+    """A node whose operator agreed with these on explicit peering."""
+    bench = Bench(*range(1, known + 1), start=False)
+    explicit = MembershipParameters(direct=tuple(account(number) for number in direct))
+    bench.machine = Membership(peer(ME), explicit, seed=b"seed")
+    bench.tell(Started(tuple(record(number) for number in range(1, known + 1))))
+    return bench
+
+
+def test_explicit_peers_are_sought_before_all_others_whoever_else_is_wanted() -> None:
+    bench = with_direct(38, 39, known=40)
+    bench.tell(WantedChanged(tuple(account(number) for number in range(1, 31))))
+    assert dialled(bench.tick())[:2] == [peer(38), peer(39)]
+
+
+def test_explicit_peers_are_neither_banned_nor_shown_out() -> None:
+    bench = with_direct(1, known=2)
+    for number in (1, 2):
+        bench.connect(number, outbound=True)
+    assert bench.tell(Misbehaved(peer(1), Reason.WRONG_CHAIN)) == []
+    assert hung_up(bench.tell(Misbehaved(peer(2), Reason.WRONG_CHAIN))) == [peer(2)]
+    bench.tick(20_000)
+    for number in range(100, 170):
+        bench.connect(number)
+    gone = [one for _ in range(5) for one in hung_up(bench.tick(20_000))]
+    assert gone
+    assert peer(1) not in gone
+
+
+def test_more_explicit_peers_than_room_for_sought_ones_are_refused() -> None:
+    with pytest.raises(ValueError, match="direct must be at most"):
+        MembershipParameters(direct=tuple(account(number) for number in range(25)))
 
 
 def test_a_wanted_account_is_tried_again_within_seconds() -> None:

@@ -185,8 +185,8 @@ class GossipParameters(msgspec.Struct, frozen=True):
     prune_backoff_ms: int = 60_000
     unsubscribe_backoff_ms: int = 10_000
     full_backoff_ms: int = 10_000
-    """After a PRUNE for no other reason than that the mesh was full. A minute, as after others, left
-    nodes with a few busy neighbours below D_low (docs/decisions/0023)."""
+    """After a PRUNE for no other reason than that the mesh was full. A minute, as after others,
+    left nodes with a few busy neighbours below D_low (docs/decisions/0023)."""
     backoff_slack_ms: int = 1_500
     """We graft this much later than the backoff says: clocks and heartbeats do not line up."""
     backoff_ms_max: int = 3_600_000

@@ -43,6 +43,8 @@ class Connections:
         self.wanted: frozenset[AccountId] = frozenset()
         self.sought: tuple[AccountId, ...] = ()
         """The wanted accounts that we dial: as many as there is room for beside the target."""
+        if parameters.direct:
+            self.want(())
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._all
@@ -71,12 +73,16 @@ class Connections:
         return connection is not None and not connection.is_leaving
 
     def want(self, accounts: tuple[AccountId, ...]) -> None:
-        """Seek as many of these as there is room for; who is sought already stays so."""
-        mine = account_of(self._me)
-        wanted = [account for account in dict.fromkeys(accounts) if account != mine]
+        """Seek explicit peers, and as many of these as there is room for beside them.
+
+        Who is sought already stays so.
+        """
+        mine, direct = account_of(self._me), self._parameters.direct
+        wanted = [account for account in dict.fromkeys((*direct, *accounts)) if account != mine]
         self.wanted = frozenset(wanted)
         room = self._parameters.peers_max - self._parameters.peers_target
-        kept = [account for account in self.sought if account in self.wanted]
+        first = [account for account in wanted if account in direct]
+        kept = first + [one for one in self.sought if one in self.wanted and one not in first]
         fresh = [account for account in wanted if account not in kept]
         self.sought = tuple((kept + self._draws.sample(fresh, len(fresh)))[:room])
         for peer, connection in self._all.items():

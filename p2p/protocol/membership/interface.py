@@ -14,7 +14,10 @@ TICK_TIMER: Final = "membership/tick"
 
 
 class MembershipParameters(msgspec.Struct, frozen=True):
-    """Bounds and spans of the membership; local, not agreed on by the chain."""
+    """Bounds and spans of the membership; local, not agreed on by the chain.
+
+    Raises ValueError when there are more explicit peers than room for sought ones.
+    """
 
     peers_target: int = 8
     """Connections below which the node looks for more."""
@@ -68,8 +71,14 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     penalty_decay_ms: int = 1_000
     """One point is forgiven in this time."""
     ban_ms: int = 600_000
+    direct: tuple[AccountId, ...] = ()
+    """Explicit peers: sought before all others, never shown out, never banned."""
     bans_max: int = 1_000
     """Bans, and peers with penalty points."""
+
+    def __post_init__(self) -> None:
+        if self.direct and len(self.direct) > self.peers_max - self.peers_target:
+            raise ValueError("direct must be at most peers_max - peers_target accounts")
 
 
 # ---- inputs ---------------------------------------------------------------------------------

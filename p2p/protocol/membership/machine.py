@@ -228,6 +228,8 @@ class Membership:
         return [HangUp(peer, reason)]
 
     def _blame(self, peer: PeerId, reason: Reason, now_ms: Millis) -> list[MembershipEffect]:
+        if self._parameters.direct and account_of(peer) in self._parameters.direct:
+            return []  # gossipsub v1.1: explicit peering agreements stand whatever happens
         if not self._penalties.add(peer, reason, now_ms):
             return []
         gone = self._hang_up(peer, f"banned: {reason.value}")
