@@ -205,7 +205,10 @@ class Verifier:
 
     def _committed_fault(self, committed: CommittedBlock) -> Reason | None:
         # The quorum behind the certificate has checked what is inside the block.
-        if committed.block.header.digest() != committed.certificate.header_digest:
+        header, certificate = committed.block.header, committed.certificate
+        if header.digest() != certificate.header_digest:
+            return Reason.BAD_CERTIFICATE
+        if (header.chain_id, header.height) != (certificate.chain_id, certificate.height):
             return Reason.BAD_CERTIFICATE
         if not body_agrees(committed.block):
             return Reason.BAD_ROOT

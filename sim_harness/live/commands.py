@@ -17,6 +17,7 @@ from sim_harness.scenario.commands import load, summary, write_report
 from sim_harness.scenario.quantities import span_text
 from sim_harness.scenario.reading import parse_scenario
 from sim_harness.scenario.schema import Scenario
+from sim_harness.scenario.sections import ScenarioError
 from sim_harness.scenario.writing import write_scenario
 
 WIDTH: Final = 24
@@ -54,6 +55,8 @@ def run_file_live(
         OSError: the report could not be written.
     """
     scenario, seed = load(file, seed)
+    if scenario.expect.forked:
+        raise ScenarioError(f"{file}: a fork ends a virtual run; leave out --world live")
     scenario = sized(scenario, nodes)
     plan = LivePlan(scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs)
     result = run_to_end(lambda: run_live(plan, progress))

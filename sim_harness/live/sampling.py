@@ -8,7 +8,7 @@ import psutil
 import trio
 
 from p2p.primitives.units import MIB
-from p2p.protocol.interface import Committed, RoundStarted
+from p2p.protocol.interface import Committed, RoundStarted, StakeSlashed
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.node_watch import machine_ms
 from sim_harness.live.process_memory import usage
@@ -50,6 +50,14 @@ def sample_of(evidence: Evidence) -> Sample:
         caught_up=int(min(heights) == max(heights)),
         lag=max(heights) - min(heights),
         idle=idle_ms // 1_000,
+        slashed=len(
+            {
+                event.row.offender
+                for node in world.honest
+                for _, event in node.events
+                if isinstance(event, StakeSlashed)
+            }
+        ),
         bytes_sent=sum(sum(one.sent.values()) for one in told),
     )
 

@@ -20,7 +20,12 @@ SHOWN_MAX: Final = 3
 def safety_of(expect: Expect) -> list[tuple[str, str, Checker]]:
     """Name, promise and checker of everything that holds at every moment."""
     asked = [
-        (expect.agreement, "agreement", "one block a height", checkers.agreement),
+        (
+            expect.agreement and not expect.forked,
+            "agreement",
+            "one block a height",
+            checkers.agreement,
+        ),
         (expect.agreement, "no equivocation", "one word a slot", checkers.no_equivocation),
         (
             expect.agreement,

@@ -370,7 +370,15 @@ def _adversary(section: Section, population: Population) -> schema.AdversarySpec
 
 def _expect(section: Section) -> Expect:
     default = Expect()
-    flags = ("agreement", "validity", "supply", "no_bans", "ads_converge", "receipts_settled")
+    flags = (
+        "agreement",
+        "validity",
+        "supply",
+        "no_bans",
+        "forked",
+        "ads_converge",
+        "receipts_settled",
+    )
     values: dict[str, object] = {
         name: section.flag(name, default=getattr(default, name)) for name in flags
     }

@@ -7,7 +7,8 @@ from typing import Final
 
 from p2p.model.rpc import Rpc
 from p2p.model.topic import Topic, topic_name
-from p2p.protocol.interface import Committed, RoundStarted
+from p2p.primitives.units import AccountId
+from p2p.protocol.interface import Committed, RoundStarted, StakeSlashed
 from sim_harness.scenario.building import Market
 from sim_harness.scenario.statements import Sample
 from sim_harness.virtual.heap import MICROS_PER_MS
@@ -44,6 +45,7 @@ class Recorder:
         self._height_max = 0
         self._rose_ms = 0
         """When the greatest height was first seen."""
+        self._slashed: set[AccountId] = set()
         world.tap = self._measure
         self._plan(FIRST_SAMPLE * MICROS_PER_MS)
 
@@ -78,6 +80,7 @@ class Recorder:
             lag=max(heights) - min(heights),
             idle=(self.now_ms - self._rose_ms) // 1_000,
             files=self._files(),
+            slashed=len(self._slashed),
             bytes_sent=sum(sum(sent.values()) for sent in self.bytes_by_topic),
         )
         self.samples.append(sample)
@@ -97,9 +100,10 @@ class Recorder:
         self._world.heap.after(delay_us, "sample", sample)
 
     def _round_of(self, node: VirtualNode) -> int:
-        """The highest round of a node's events since the last sample."""
+        """The highest round of a node's events since the last sample; notes who was slashed."""
         fresh = node.events[self._read[node.index] :]
         self._read[node.index] = len(node.events)
+        self._slashed |= {e.row.offender for _, e in fresh if isinstance(e, StakeSlashed)}
         rounds = [event.round for _, event in fresh if isinstance(event, Committed | RoundStarted)]
         return max(rounds, default=0)
 

@@ -272,6 +272,8 @@ class Expect(msgspec.Struct, frozen=True):
     supply: bool = True
     no_bans: bool = True
     """No honest node punishes another."""
+    forked: bool = False
+    """Instead of agreement: the chain forks, which ends the run, and disks name who is guilty."""
     heights: int = 1
     """What every honest node has committed in the end."""
     recovers_within: Millis = seconds(60)

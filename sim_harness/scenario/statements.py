@@ -49,6 +49,8 @@ class Sample(msgspec.Struct, frozen=True):
     """Whole seconds since anybody committed a height."""
     files: int = 0
     """Added and held by as many providers as were wanted, so far."""
+    slashed: int = 0
+    """Liars that lost stake in a block that one of them committed, so far."""
     bytes_sent: int = 0
     """Of gossip, by all nodes so far."""
 

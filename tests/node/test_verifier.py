@@ -186,6 +186,17 @@ FORGED: list[tuple[Topic, GossipValue, Reason]] = [
         msgspec.structs.replace(certify(block()), block=renamed()),
         Reason.BAD_CERTIFICATE,
     ),
+    *(
+        (
+            Topic.BLOCKS,
+            msgspec.structs.replace(
+                certify(block()),
+                certificate=msgspec.structs.replace(certify(block()).certificate, **elsewhere),
+            ),
+            Reason.BAD_CERTIFICATE,
+        )
+        for elsewhere in ({"height": Height(99)}, {"chain_id": Digest(bytes(32))})
+    ),
     (
         Topic.BLOCKS,
         msgspec.structs.replace(certify(block()), block=tampered()),

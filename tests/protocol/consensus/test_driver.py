@@ -374,6 +374,27 @@ def test_timers_of_others_and_timers_not_set_are_ignored() -> None:
     assert node.step(TimerFired("consensus/prevote")) == []
 
 
+def test_timeouts_grow_by_the_round_and_are_small_again_at_the_next_height() -> None:
+    node = started()
+    base, delta = Parameters().propose_timeout_ms, Parameters().timeout_delta_ms
+    spans = [node.timers["consensus/propose"]]
+    for round_ in (1, 2):
+        heard(node, f"prevote v2 {round_} -, prevote v4 {round_} -")
+        spans.append(node.timers["consensus/propose"])
+    assert spans == [base, base + delta, base + 2 * delta]
+    node.now_ms = Millis(50_000)
+    heard(node, "precommit v2 5 A, precommit v3 5 A, precommit v4 5 A")
+    assert node.timers["consensus/precommit"] > 50_000 + Parameters().precommit_timeout_ms
+    node.step(ProposalReceived(Verified(proposal("v3", 5, "A", -1, height=1)), valid=True))
+    assert [decided.round for decided in node.decisions] == [5]
+    assert node.timers == {}
+    node.start(Height(2))
+    assert node.timers == {"consensus/propose": 50_000 + base}
+    heard(node, "prevote v2 0 -, prevote v3 0 A, precommit v2 0 -, precommit v3 0 -", height=2)
+    node.step(TimerFired("consensus/propose"))
+    assert node.timers["consensus/prevote"] == 50_000 + Parameters().prevote_timeout_ms
+
+
 def test_after_the_decision_votes_are_still_gathered_for_neighbours() -> None:
     node = started()
     node.step(ProposalReceived(Verified(proposal("v2", 0, "A", -1, height=1)), valid=True))
