@@ -89,6 +89,7 @@ def precommit(value: object) -> RoundOutput:
             ),
         ),
         (SKIPPED, NewRound(R, proposer=True), None),
+        (SKIPPED, NewRound(Round(2), proposer=True), None),
         (PRECOMMIT, NewRound(Round(4), proposer=True), None),
         (PROPOSE, ValueProposed(A), Transition(PROPOSE, Propose(R, A, Round(-1)))),
         # L22-L27
@@ -127,6 +128,7 @@ def precommit(value: object) -> RoundOutput:
             Transition(PREVOTE, prevote(None)),
         ),
         (PROPOSE, ProposalWithPolka(A, R, valid=True), None),
+        (PROPOSE, ProposalWithPolka(A, Round(4), valid=True), None),
         (PROPOSE, ProposalWithPolka(A, Round(-1), valid=True), None),
         (PREVOTE, ProposalWithPolka(A, Round(1), valid=True), None),
         # L34-L35
@@ -187,17 +189,22 @@ def precommit(value: object) -> RoundOutput:
         # L55-L56
         (PREVOTE, RoundSkipped(Round(9)), Transition(SKIPPED, StartRound(Round(9)))),
         (PREVOTE, RoundSkipped(R), None),
+        (PREVOTE, RoundSkipped(Round(2)), None),
         # L57-L60
         (PROPOSE, TimeoutPropose(H, R), Transition(PREVOTE, prevote(None))),
         (PREVOTE, TimeoutPropose(H, R), None),
         (PROPOSE, TimeoutPropose(H, Round(2)), None),
+        (PROPOSE, TimeoutPropose(H, Round(4)), None),
         (PROPOSE, TimeoutPropose(Height(6), R), None),
         # L61-L64
         (PREVOTE, TimeoutPrevote(H, R), Transition(PRECOMMIT, precommit(None))),
         (PREVOTE, TimeoutPrevote(H, Round(2)), None),
+        (PREVOTE, TimeoutPrevote(H, Round(4)), None),
         (PRECOMMIT, TimeoutPrevote(H, R), None),
         # L65-L67
         (PROPOSE, TimeoutPrecommit(H, R), Transition(SKIPPED, StartRound(Round(4)))),
+        (PRECOMMIT, TimeoutPrecommit(H, Round(2)), None),
+        (PRECOMMIT, TimeoutPrecommit(H, Round(4)), None),
         (PRECOMMIT, TimeoutPrecommit(Height(8), R), None),
     ],
 )
