@@ -60,7 +60,7 @@ class Parameters(Value, frozen=True):
     quality_initial: _Rate = BASIS_POINTS
     """Quality of a provider without a record; audits move it."""
     receipt_late_epochs: _Epochs = 2
-    """A receipt of epoch e settles in blocks e to e + this."""
+    """A receipt of epoch e settles in blocks e to e + this; 1 or more, or hardly any would."""
     unbonding_epochs: _Epochs = 100
     """Stake stays slashable this long after an unbond: longer than evidence lives."""
     evidence_age_epochs: _Epochs = 50
@@ -129,6 +129,21 @@ def is_timely(time_ms: Millis, *, received_ms: Millis, round_: int, parameters: 
     return time_ms - precision_ms <= received_ms <= time_ms + precision_ms + delay_ms
 
 
+def parameters_fault(parameters: Parameters) -> str | None:
+    """Why a chain cannot have these numbers together, or None."""
+    if parameters.unbonding_epochs <= parameters.evidence_age_epochs:
+        return (
+            f"unbonding_epochs is {parameters.unbonding_epochs}, and must be more than"
+            f" evidence_age_epochs, {parameters.evidence_age_epochs}: who lies could leave with all"
+        )
+    if parameters.receipt_late_epochs < 1:
+        return (
+            "receipt_late_epochs is 0, and must be 1 or more: a receipt is published when the block"
+            " of its epoch is final, so only a later one can settle it"
+        )
+    return None
+
+
 def with_overrides(parameters: Parameters, overrides: dict[str, int]) -> Parameters:
     """Parameters with some fields replaced. Raises ValueError naming an unknown or bad field."""
     known = {field.name for field in msgspec.structs.fields(Parameters)}
@@ -138,6 +153,10 @@ def with_overrides(parameters: Parameters, overrides: dict[str, int]) -> Paramet
     merged = {**msgspec.structs.asdict(parameters), **overrides}
     try:
         values = [merged[field.name] for field in msgspec.structs.fields(Parameters)]
-        return msgspec.convert(values, Parameters)
+        found = msgspec.convert(values, Parameters)
     except msgspec.ValidationError as error:
         raise ValueError(f"bad parameter: {error}") from None
+    fault = parameters_fault(found)
+    if fault is not None:
+        raise ValueError(fault)
+    return found

@@ -37,6 +37,8 @@ Checker = Callable[["World"], Iterable[str]]
 
 SETTLES_WITHIN: Final = 3
 """Blocks after the last one that may settle a receipt, in which its renewal has to be settled."""
+MISSES_MAX: Final = 5
+"""Receipts of a channel that may come too late, one after the other, before one settles."""
 
 
 class Audit:
@@ -185,7 +187,8 @@ def nobody_punished_falsely(world: "World") -> Iterator[str]:
 def receipts_settled(world: "World") -> Iterator[str]:
     """No provider keeps a signed receipt that the ledger should have settled long ago.
 
-    To be asked once a network is whole: a receipt may wait while its validators cannot be reached.
+    Nor one that was dated anew again and again: its date is fresh, and it was never paid for. To be
+    asked once a network is whole: a receipt may wait while its validators cannot be reached.
     """
     ledger = max((found for node in world.honest if (found := stored_state(node))), key=_height)
     late = world.genesis.parameters.receipt_late_epochs
@@ -194,9 +197,14 @@ def receipts_settled(world: "World") -> Iterator[str]:
             channel = ledger.channels.get(receipt.channel)
             if receipt.provider != node.key.account or channel is None:
                 continue
-            is_due = ledger.height > receipt.epoch + late + SETTLES_WITHIN
-            if is_due and receipt.amount > channel.settled:
-                unpaid = receipt.amount - channel.settled
+            unpaid = receipt.amount - channel.settled
+            if unpaid <= 0:
+                continue
+            replica = node.replica
+            misses = 0 if replica is None else replica.channels.misses(receipt.channel)
+            if misses > MISSES_MAX:
+                yield f"node {node.index}: {unpaid} unpaid after {misses} receipts came too late"
+            elif ledger.height > receipt.epoch + late + SETTLES_WITHIN:
                 yield f"node {node.index}: {unpaid} of epoch {receipt.epoch} at {ledger.height}"
 
 

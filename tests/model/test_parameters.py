@@ -35,7 +35,7 @@ def test_a_chain_is_named_by_all_of_its_genesis() -> None:
         msgspec.structs.replace(start, accounts=start.accounts[:1]),
         *(
             msgspec.structs.replace(
-                start, parameters=with_overrides(start.parameters, {field.name: value})
+                start, parameters=msgspec.structs.replace(start.parameters, **{field.name: value})
             )
             for field in msgspec.structs.fields(Parameters)
             if (value := SMALL.get(field.name, 4_097))
@@ -104,3 +104,17 @@ def test_a_time_is_timely_within_precision_and_delay(
         Millis(sent_ms), received_ms=Millis(100_000), round_=round_, parameters=parameters
     )
     assert verdict is timely
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"evidence_age_epochs": 100}, "unbonding_epochs is 100, and must be more than"),
+        ({"receipt_late_epochs": 0}, "receipt_late_epochs is 0, and must be 1 or more"),
+    ],
+)
+def test_numbers_that_no_chain_can_have_are_refused_with_the_reason(
+    overrides: dict[str, int], fault: str
+) -> None:
+    with pytest.raises(ValueError, match=fault):
+        with_overrides(Parameters(), overrides)

@@ -2,7 +2,9 @@
 
 import pytest
 
+from p2p.model.parameters import Parameters
 from p2p.model.rewards import split
+from p2p.primitives.units import Millis
 from sim_harness.virtual.checkers import (
     SAFETY,
     nobody_banned,
@@ -162,3 +164,23 @@ def test_an_accepted_receipt_survives_its_provider_though_nobody_works_any_more(
     settle(world, trade)
     assert trade.settled == trade.accepted >= accepted
     world.check(*SAFETY, receipts_settled, nobody_banned)
+
+
+def test_receipts_that_are_dated_anew_for_ever_do_not_count_as_settled() -> None:
+    """Given a pair so far from the validator that all receipts are late; when each looks fresh;
+    then the checker sees that none was ever paid for.
+    """
+    world = World(
+        seed=1,
+        nodes=3,
+        validators=1,
+        parameters=Parameters(epoch_ms=Millis(200), receipt_late_epochs=1),
+        latency=lambda source, target: 500_000 if 0 in {source, target} else 1_000,
+    )
+    consumer, provider = world.others
+    trade = Trade(world, consumer, provider)
+    world.start()
+    world.run_until(lambda _: trade.accepted > 0, within=seconds(60))
+    world.run_for(seconds(60))
+    assert trade.settled < trade.accepted
+    assert any("receipts came too late" in fault for fault in receipts_settled(world))

@@ -1,7 +1,7 @@
 """The state before the first block."""
 
 from p2p.model.ledger import SUPPLY_MAX, Account, State
-from p2p.model.parameters import Genesis
+from p2p.model.parameters import Genesis, parameters_fault
 from p2p.model.proposer import initial_priorities
 from p2p.primitives.units import Amount, Height
 from p2p.protocol.ledger.validators import largest_bonds
@@ -30,12 +30,9 @@ def genesis_state(genesis: Genesis) -> State:
         raise ValueError("the genesis has no validator: give an account a bond")
     if supply > SUPPLY_MAX:
         raise ValueError(f"the genesis holds {supply} micro-tokens, more than {SUPPLY_MAX}")
-    parameters = genesis.parameters
-    if parameters.unbonding_epochs <= parameters.evidence_age_epochs:
-        raise ValueError(
-            f"unbonding_epochs is {parameters.unbonding_epochs}, and must be more than"
-            f" evidence_age_epochs, {parameters.evidence_age_epochs}: who lies could leave with all"
-        )
+    fault = parameters_fault(genesis.parameters)
+    if fault is not None:
+        raise ValueError(fault)
     return State(
         height=Height(0),
         header_digest=genesis.chain_id,

@@ -191,6 +191,10 @@ class Channels:
                 found.append(receipt)
         return tuple(found)
 
+    def misses(self, channel: ChannelId) -> int:
+        """Provider: how often what was published came too late since one settled."""
+        return self._published.misses(channel)
+
     # ---- commands --------------------------------------------------------------------------------
 
     def _sign(self, item: SignReceipt, now_ms: int) -> list[ReceiptsEffect]:

@@ -41,6 +41,11 @@ class Publications:
         waiting = self._waiting.get(channel)
         return 0 if waiting is None else max(0, min(EPOCHS_AHEAD_MAX, waiting.misses - 1))
 
+    def misses(self, channel: ChannelId) -> int:
+        """How often what was published came too late since a receipt of the channel settled."""
+        waiting = self._waiting.get(channel)
+        return 0 if waiting is None else waiting.misses
+
     def restore(self, channel: ChannelId, epoch: Height) -> None:
         """A former process may have published the receipt of an epoch."""
         self._last[channel] = epoch

@@ -51,3 +51,8 @@ def test_an_impossible_genesis_is_told_in_a_sentence(
 ) -> None:
     with pytest.raises(ValueError, match=fault):
         genesis_state(with_accounts(*accounts))
+
+
+def test_parameters_under_which_no_receipt_would_be_paid_are_refused() -> None:
+    with pytest.raises(ValueError, match="receipt_late_epochs is 0, and must be 1 or more"):
+        genesis_state(genesis(overrides={"receipt_late_epochs": 0}))
