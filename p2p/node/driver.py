@@ -190,7 +190,9 @@ class Driver:
         left = self._unseen_losses.pop(peer, 1) - 1
         if left:
             self._unseen_losses[peer] = left
-        effects[:] = [one for one in effects if not (isinstance(one, SendRpc) and one.peer == peer)]
+        effects[:] = [
+            one for one in effects if not (isinstance(one, SendRpc | HangUp) and one.peer == peer)
+        ]
 
     def _verified(self, effect: Verify) -> MessageVerified | MessageRefused:
         answer = self._verifier.message(effect.topic, effect.data, self._replica.admits)
@@ -231,7 +233,9 @@ class Driver:
             case Dial():
                 nursery.start_soon(self._dial, effect)
             case HangUp():
-                nursery.start_soon(self._transport.hang_up, effect.peer)
+                # One meant for a connection that is gone must not close a newer one.
+                if effect.peer not in self._unseen_losses:
+                    nursery.start_soon(self._transport.hang_up, effect.peer)
             case Reply():
                 if (waiting := self._tickets.pop(effect.ticket, None)) is not None:
                     waiting.send_nowait(effect.result)

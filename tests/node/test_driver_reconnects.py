@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
-from p2p.model.effects import Persist
+from p2p.model.effects import HangUp, Persist
 from p2p.model.inputs import PeerConnected
 from p2p.model.persistence import Put, Table
 from p2p.model.rpc import Rpc, RpcSent, SendRpc, Subscription, encode_rpc
 from p2p.network import TransportLimits, open_transport
+from p2p.network.port import Direction
 from p2p.node.driver import Driver
 from p2p.node.verifier import Verifier
 from p2p.primitives.signing import Ed25519Scheme
@@ -115,3 +117,56 @@ async def test_what_was_meant_for_a_lost_connection_is_not_sent_on_the_next() ->
         await wait_until(lambda: ann.heard.rpcs)
         assert ann.heard.rpcs == [(greeter.peer, encode_rpc(greeting(6)))]
         assert greeter.replica.inputs.count(RpcSent(ann.peer)) == 1
+
+
+async def test_an_order_to_hang_up_does_not_close_the_next_connection() -> None:
+    """Given a peer unwanted, that left and came again during a commit; then the new one stays."""
+    async with committing() as greeter:
+        refused: list[ReplicaInput] = []
+
+        def refuse_first(item: ReplicaInput) -> list[ReplicaEffect]:
+            if isinstance(item, PeerConnected) and not refused:
+                refused.append(item)
+                return [HangUp(item.peer, "another comes")]
+            return []
+
+        greeter.replica.answers = refuse_first
+        await flap(greeter, 1)
+        async with attacking(greeter, "ann") as ann:
+            await wait_until(lambda: len(greeter.driver._inbox) == 3)
+            greeter.store.may_go.set()
+            await wait_until(lambda: len(greeter.replica.inputs) == 4)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert refused
+            assert greeter.real._find(ann.peer) is not None  # type: ignore[attr-defined]
+            assert len(greeter.replica.inputs) == 4, "nobody was hung up on"
+
+
+class Unwanted(Shell):
+    """A driver whose replica hangs up on whoever connects, after a commit that lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replica.answers = lambda item: (
+            [Persist((Put(Table.PEERS, b"k", b"v"),)), HangUp(item.peer, "another comes")]
+            if isinstance(item, PeerConnected)
+            else []
+        )
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_an_order_behind_a_commit_is_void_once_its_connection_is_gone(is_lost: bool) -> None:
+    shell, peer = Unwanted(), PeerId(b"peer")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shell.driver.run, Started(()))
+        await wait_until(lambda: shell.replica.inputs)
+        shell.store.may_go.clear()
+        shell.driver.peer_connected(peer, Direction.INBOUND, "")
+        await wait_until(lambda: len(shell.replica.inputs) == 2)
+        if is_lost:
+            shell.driver.peer_disconnected(peer, "gone")
+        shell.store.may_go.set()
+        await wait_until(lambda: len(shell.replica.inputs) == 2 + is_lost)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert ("hang up peer" in shell.log) is not is_lost
+        nursery.cancel_scope.cancel()
