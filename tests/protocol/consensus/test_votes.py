@@ -6,6 +6,7 @@ from p2p.model.vote import VoteKind
 from p2p.primitives.units import Round
 from p2p.protocol.consensus.votes import (
     QUORUM_VALUES_MAX,
+    ROUNDS_AHEAD_MAX,
     Counted,
     Crossed,
     Threshold,
@@ -87,6 +88,25 @@ def test_the_highest_round_with_a_third_is_worth_a_skip() -> None:
     assert votes.skip_round(Round(5)) is None
 
 
+def test_a_third_in_a_round_that_is_over_is_no_skip() -> None:
+    votes = keeper()
+    assert crossed(votes, "prevote v1 2 A", "prevote v2 2 B", current=3) == [None, None]
+    anything = [Crossed(Threshold.POLKA_ANY, Round(2))]
+    assert crossed(votes, "prevote v3 2 -", current=3) == anything
+
+
+def test_polkas_are_quorums_of_prevotes_alone_by_round() -> None:
+    votes = keeper()
+    names = ("v1", "v2", "v3")
+    crossed(votes, *(f"prevote {who} 1 B" for who in names))
+    crossed(votes, *(f"prevote {who} 0 A" for who in names))
+    crossed(votes, *(f"precommit {who} 0 A" for who in names))
+    crossed(votes, *(f"prevote {who} 2 -" for who in names), "precommit v1 3 A")
+    quorums = [[vote("prevote", who, 0, "A") for who in names]]
+    quorums += [[vote("prevote", who, 1, "B") for who in names]]
+    assert list(votes.polkas()) == quorums
+
+
 def test_a_quorum_counts_against_the_first_votes_and_convicts() -> None:
     votes = keeper()
     crossed(votes, "prevote v1 0 B", "prevote v2 0 A")
@@ -117,6 +137,7 @@ def test_too_few_or_strange_votes_are_not_a_quorum() -> None:
     votes = keeper()
     assert not votes.is_together([vote("prevote", who, 0, "A") for who in ("v1", "v1", "v2")])
     assert not votes.is_together([vote("prevote", who, 0, "A") for who in ("v1", "v2", "x")])
+    assert votes.is_together([vote("prevote", who, 0, "A") for who in ("v1", "x", "v2", "v3")])
 
 
 def test_a_far_vote_is_parked_until_its_round_is_near() -> None:
@@ -127,12 +148,28 @@ def test_a_far_vote_is_parked_until_its_round_is_near() -> None:
     votes.park(far)
     assert not votes.would_park(far)
     assert not votes.would_park(vote("prevote", "v1", 99, "A"))
+    assert not votes.would_park(vote("precommit", "v1", 99, "A"))
     other = vote("precommit", "v1", 100, "A")
     assert votes.would_park(other)
     votes.park(other)
     assert votes.take_ready(Round(50)) == []
     assert votes.take_ready(Round(90)) == [far, other]
     assert votes.take_ready(Round(90)) == []
+
+
+def test_the_window_ends_with_its_last_round() -> None:
+    votes = keeper()
+    assert not votes.is_far(Round(5 + ROUNDS_AHEAD_MAX), current=Round(5))
+    assert votes.is_far(Round(6 + ROUNDS_AHEAD_MAX), current=Round(5))
+
+
+def test_both_kinds_of_a_large_round_are_parked() -> None:
+    votes = keeper()
+    for kind in ("prevote", "precommit"):
+        one = vote(kind, "v1", int("70000"), None)  # An object of its own, unlike small numbers.
+        assert votes.would_park(one)
+        votes.park(one)
+    assert len(votes) == 2
 
 
 def test_the_highest_far_round_with_a_third_comes_back_at_once() -> None:
