@@ -87,7 +87,10 @@ class _Up:
     async def run(self) -> UpReport:
         report = self._report
         seed = secrets.randbits(32) if self._plan.seed is None else self._plan.seed
-        with tempfile.TemporaryDirectory(prefix="gigmesh-up-") as scratch:
+        # The parent of all nodes removes it, too: it outlives us by a moment when we are killed.
+        with tempfile.TemporaryDirectory(
+            prefix="gigmesh-up-", ignore_cleanup_errors=True
+        ) as scratch:
             await self._run(seed, Path(scratch) / SETUP_FILE)
         report.seconds = self._elapsed_s()
         return report
@@ -95,7 +98,9 @@ class _Up:
     async def _run(self, seed: int, setup: Path) -> None:
         report = self._report
         options = {**self._plan.options, "setup": str(setup)}
-        plan = msgspec.structs.replace(self._plan, seed=seed, options=options)
+        plan = msgspec.structs.replace(
+            self._plan, seed=seed, options=options, scratch=(setup.parent,)
+        )
         async with interruptible() as state, open_network(plan) as cluster:
             report.warm_s = self._elapsed_s()
             words = Console(cluster, seed=seed, validators=report.validators, setup=setup)

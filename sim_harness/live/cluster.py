@@ -400,7 +400,7 @@ async def open_homes(
     *,
     entry: str = NODE_ENTRY,
     options: dict[str, str] | None = None,
-    scratch: Path | None = None,
+    scratch: Sequence[Path] = (),
     logs: Path | None = None,
 ) -> AsyncIterator[LiveCluster]:
     """A cluster over homes that exist; no node is started yet, and none is left at the end.
@@ -409,7 +409,7 @@ async def open_homes(
         homes: one directory a node, in node order.
         entry: `module:function` that a node's process runs.
         options: for the entry function alone.
-        scratch: a directory to be removed at the end, also when this process is killed.
+        scratch: directories to be removed at the end, also when this process is killed.
         logs: a directory for the nodes' output; None: each in its home.
 
     Raises:

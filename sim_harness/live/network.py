@@ -30,6 +30,8 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The keys and the random choices of the harness follow from it; None draws them."""
     directory: Path | None = None
     """Where the homes are made, or found from an earlier run; None is a place that is removed."""
+    scratch: tuple[Path, ...] = ()
+    """Other directories that go with the network, also when this process is killed."""
     options: dict[str, str] = {}
     """For the node processes: see `node_process`."""
     parameters: dict[str, int] = {}
@@ -52,7 +54,7 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
                 f"{directory} holds a network of {len(homes)} nodes, not {plan.nodes}:"
                 f" choose another directory, or --nodes {len(homes)}"
             )
-        scratch = directory if plan.directory is None else None
+        scratch = plan.scratch if plan.directory else (directory, *plan.scratch)
         async with open_homes(homes, entry=entry, options=plan.options, scratch=scratch) as cluster:
             yield cluster
     finally:

@@ -131,7 +131,7 @@ class LiveRun:
                     open_homes(
                         homes,
                         options=self._options(setup),
-                        scratch=None if self.plan.keep else self.directory.homes,
+                        scratch=() if self.plan.keep else (self.directory.homes,),
                         logs=self.directory.logs,
                     ) as cluster,
                 ):

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import Signals
@@ -215,14 +215,14 @@ class Zygote:
 
 @asynccontextmanager
 async def open_zygote(
-    entry: str = NODE_ENTRY, *, scratch: Path | None = None
+    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = ()
 ) -> AsyncIterator[Zygote]:
-    """A warmed zygote for `module:function`; its end removes `scratch`. Raises ZygoteError.
+    """A warmed zygote for `module:function`; its end removes all of `scratch`. Raises ZygoteError.
 
     The function takes a `NodeTask`; its module may have `warm()`, called once before any fork.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    removed = [] if scratch is None else [str(scratch)]
+    removed = [str(path) for path in scratch]
     with theirs:
         # Started from this very thread: the kernel's parent-death signal looks at the thread, and
         # trio starts its processes from worker threads that end when idle.

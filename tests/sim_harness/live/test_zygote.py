@@ -139,7 +139,10 @@ HARNESS = """
     from sim_harness.live.zygote import open_zygote
 
     async def main():
-        async with open_zygote(sys.argv[1]) as zygote:
+        scratch = [Path(sys.argv[2]) / name for name in ("homes", "gigmesh-up-1")]
+        for path in scratch:
+            path.mkdir()
+        async with open_zygote(sys.argv[1], scratch=scratch) as zygote:
             pids = [zygote.pid]
             for node in range(3):
                 home = Path(sys.argv[2])
@@ -165,5 +168,9 @@ def test_nobody_is_orphaned_by_a_sigkill(tmp_path: Path, victim: str) -> None:
         pids = [int(word) for word in harness.stdout.readline().split()]
         assert len(pids) == 4
         assert all(map(_alive, pids))
+        scratch = [tmp_path / name for name in ("homes", "gigmesh-up-1")]
+        assert all(path.is_dir() for path in scratch)
         os.kill(harness.pid if victim == "harness" else pids[0], signal.SIGKILL)
         assert _wait_gone(pids) == []
+        if victim == "harness":
+            assert not any(path.exists() for path in scratch), "the zygote outlived it by a moment"
