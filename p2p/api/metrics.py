@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from p2p.api.chain_metrics import ConsensusMetrics, EvidenceMetrics
+from p2p.network.port import Transport
 from p2p.node.port import NodePort
 from p2p.protocol.gossip import Gossip, Priority
 
@@ -57,8 +58,8 @@ _COUNTERS: Final = (
 class _Collected(Collector):
     """A node's metrics at one moment."""
 
-    def __init__(self, gossip: Gossip) -> None:
-        self._gossip = gossip
+    def __init__(self, gossip: Gossip, transport: Transport) -> None:
+        self._gossip, self._transport = gossip, transport
 
     def collect(self) -> Iterator[Metric]:
         totals = self._gossip.counters
@@ -70,6 +71,11 @@ class _Collected(Collector):
         for priority, count in zip(Priority, totals.dropped, strict=True):
             drops.add_metric((priority.name.lower(),), count)
         yield drops
+        yield CounterMetricFamily(
+            "gossipsub_rpc_overflows",
+            "Connections given up because too many RPCs were queued to the peer; should be 0.",
+            value=self._transport.rpc_overflows,
+        )
         yield from self._topics()
         yield from self._scores()
         for name, size in self._gossip.sizes().items():
@@ -118,7 +124,7 @@ class _Collected(Collector):
 def metrics(node: NodePort) -> bytes:
     """Everything in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(node.replica.gossip))
+    registry.register(_Collected(node.replica.gossip, node.transport))
     registry.register(ConsensusMetrics(node))
     registry.register(EvidenceMetrics(node))
     return generate_latest(registry)

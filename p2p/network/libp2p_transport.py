@@ -107,6 +107,11 @@ class Libp2pTransport:
     def peer_id(self) -> PeerId:
         return self._peer
 
+    @property
+    def rpc_overflows(self) -> int:
+        """Peers given up because too many RPCs were queued to them: our own bug, if not 0."""
+        return self._running.gossip.overflows if self._running is not None else 0
+
     def listen_addresses(self) -> Sequence[str]:
         """Addresses with real ports and `/p2p/<peer id>`, once `run` has started."""
         return self._addresses

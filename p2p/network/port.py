@@ -91,6 +91,10 @@ class Transport(Protocol):
     @property
     def peer_id(self) -> PeerId: ...
 
+    @property
+    def rpc_overflows(self) -> int:
+        """Peers given up because too many RPCs were queued to them: our own bug, if not 0."""
+
     def listen_addresses(self) -> Sequence[str]:
         """Addresses with real ports and `/p2p/<peer id>`, once `run` has started."""
 

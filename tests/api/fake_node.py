@@ -69,6 +69,8 @@ ADDRESS = f"/ip4/127.0.0.1/tcp/7707/p2p/{peer_text(KEY.peer)}"
 
 
 class _FakeTransport:
+    rpc_overflows = 0
+
     def listen_addresses(self) -> tuple[str, ...]:
         return (ADDRESS,)
 

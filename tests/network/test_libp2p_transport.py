@@ -62,7 +62,7 @@ async def test_our_own_abuse_of_the_rpc_queue_ends_that_connection_alone() -> No
         await ann.wait_gone(bob.peer)
         await bob.wait_gone(ann.peer)
         assert ann.heard.reasons == ["too many RPCs are queued to the peer"]
-        assert ann.transport._running.gossip.overflows == 1  # type: ignore[attr-defined]
+        assert ann.transport.rpc_overflows == 1
         assert await ann.ask(cat) == b"gnip"
         await ann.dial(bob)
         ann.transport.send_rpc(bob.peer, b"again")

@@ -72,6 +72,7 @@ class ScriptedTransport:
         self.requests: list[tuple[PeerId, str, bytes]] = []
         self.answer: Callable[[bytes], bytes] | None = None
         self.can_dial = True
+        self.rpc_overflows = 0
         self._log = log
 
     def listen_addresses(self) -> Sequence[str]:

@@ -54,6 +54,7 @@ class MemoryTransport:
     def __init__(self, world: "World", peer: PeerId) -> None:
         self._world = world
         self.peer_id = peer
+        self.rpc_overflows = 0
 
     def listen_addresses(self) -> Sequence[str]:
         return ()
