@@ -168,7 +168,7 @@ def direct(validators: int) -> NodeParameters:
     """Everybody is connected with everybody, and publishes to all at once."""
     room = validators + 16
     return NodeParameters(
-        membership=MembershipParameters(peers_max=room, peers_target=8, dials_max=32)
+        membership=MembershipParameters(peers_max=room, sought_max=room, dials_max=32)
     )
 
 

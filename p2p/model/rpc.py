@@ -97,6 +97,11 @@ class Message(msgspec.Struct, frozen=True, dict=True):
         body = 2 + len(self.data) + topic + varint_size(len(self.data)) + varint_size(topic)
         return 1 + varint_size(body) + body
 
+    @cached_property
+    def alone(self) -> "Rpc":
+        """The RPC that carries nothing else, one for all who are sent it."""
+        return Rpc((), (self,))
+
 
 class IHave(msgspec.Struct, frozen=True, dict=True):
     """The sender has these messages of a topic."""
@@ -125,7 +130,7 @@ class Prune(msgspec.Struct, frozen=True):
     peers: tuple[PeerInfo, ...] = ()
 
 
-class Rpc(msgspec.Struct, frozen=True):
+class Rpc(msgspec.Struct, frozen=True, dict=True):
     """Everything that one neighbour tells another at once.
 
     `iwant` and `idontwant` are ids of messages, `graft` names topics.
@@ -138,6 +143,15 @@ class Rpc(msgspec.Struct, frozen=True):
     graft: tuple[str, ...] = ()
     prune: tuple[Prune, ...] = ()
     idontwant: tuple[MessageId, ...] = ()
+
+    @cached_property
+    def size(self) -> int:
+        """Length of `encode_rpc(self)`, without making it: what a link has to carry."""
+        size = sum([message.size for message in self.publish])
+        for subscription in self.subscriptions:
+            size += len(_encode_subscription(subscription))
+        control = _control_size(self)
+        return size + _field_size(control) if control else size
 
 
 # ---- words of a node about its RPCs ---------------------------------------------------------
@@ -174,16 +188,6 @@ def encode_rpc(rpc: Rpc) -> bytes:
     if control:
         parts.append(bytes_field(3, control))
     return b"".join(parts)
-
-
-def rpc_size(rpc: Rpc) -> int:
-    """Length of `encode_rpc(rpc)`, without copying its messages: what a link has to carry."""
-    size = sum([message.size for message in rpc.publish]) if rpc.publish else 0
-    for subscription in rpc.subscriptions:
-        size += len(_encode_subscription(subscription))
-    if not (rpc.ihave or rpc.iwant or rpc.graft or rpc.prune or rpc.idontwant):
-        return size
-    return size + _field_size(_control_size(rpc))
 
 
 def _control_size(rpc: Rpc) -> int:

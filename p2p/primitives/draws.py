@@ -50,5 +50,9 @@ class Draws:
     def sample(self, items: Iterable[T], count: int) -> list[T]:
         """Up to `count` distinct items, in drawn order. Give it an ordered iterable."""
         pool = list(items)
-        self.shuffle(pool)
-        return pool[: max(0, count)]
+        size = len(pool)
+        count = max(0, min(count, size))
+        for index in range(min(count, size - 1)):
+            other = index + self.next_u64() % (size - index)
+            pool[index], pool[other] = pool[other], pool[index]
+        return pool[:count]

@@ -14,7 +14,7 @@ from p2p.model.ledger import RewardRow
 from p2p.model.parameters import BLOCK_BYTES_MAX
 from p2p.model.persistence import Put, Table, Write, number_key
 from p2p.model.proposer import advance
-from p2p.model.rpc import SendRpc, rpc_size
+from p2p.model.rpc import SendRpc
 from p2p.model.topic import Topic, topic_name
 from p2p.node.port import NodePort
 from p2p.primitives.codec import decode, encode
@@ -122,7 +122,7 @@ class Watcher:
             for effect in effects:
                 match effect:
                     case SendRpc(rpc=rpc):
-                        size = rpc_size(rpc)
+                        size = rpc.size
                         for message in rpc.publish:
                             self.sent[topics.get(message.topic, "other")] += message.size
                             size -= message.size

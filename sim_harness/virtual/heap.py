@@ -88,16 +88,16 @@ class EventHeap:
 
     def at(self, time_us: int, kind: str, act: Act) -> None:
         """Plan an event; a time past means now. `act` returns what it was, for the digest."""
-        self._sequence += 1
-        now_us = self.now_us
-        when_us = max(now_us, time_us)
+        self._sequence = sequence = self._sequence + 1
+        when_us = self.now_us
+        when_us = max(when_us, time_us)
         slot = when_us >> SLOT_BITS
         if slot <= self._slot:
-            heappush(self._near, (when_us, self._sequence, kind, act))
+            heappush(self._near, (when_us, sequence, kind, act))
         elif slot in self._later:
-            self._later[slot].append((when_us, self._sequence, kind, act))
+            self._later[slot].append((when_us, sequence, kind, act))
         else:
-            self._later[slot] = [(when_us, self._sequence, kind, act)]
+            self._later[slot] = [(when_us, sequence, kind, act)]
             heappush(self._slots, slot)
 
     def after(self, delay_us: int, kind: str, act: Act) -> None:

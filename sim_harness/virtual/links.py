@@ -172,9 +172,12 @@ class Links:
         if self.weather.rules:
             uplink = self.weather.uplink(source, uplink)
             delay_us += self._repeated_us(connection, source, size, delay_us)
-        leaves_us = max(now_us, self._uplinks_us.get(source, 0)) + size * 1_000_000 // uplink
+        free_us = self._uplinks_us.get(source, now_us)
+        leaves_us = (max(now_us, free_us)) + size * 1_000_000 // uplink
         self._uplinks_us[source] = leaves_us
-        wire.arrives_us = arrives_us = max(wire.arrives_us, leaves_us + delay_us)
+        arrives_us = leaves_us + delay_us
+        arrives_us = max(arrives_us, wire.arrives_us)
+        wire.arrives_us = arrives_us
         heap.at(arrives_us, kind, partial(_arrive, connection, deliver))
         if leaves_us - now_us < AT_ONCE_US:
             return True

@@ -17,7 +17,7 @@ from p2p.model.light import LightRequest
 from p2p.model.persistence import Write
 from p2p.model.rejection import Rejected
 from p2p.model.requests import Blocks, Request, Response
-from p2p.model.rpc import Rpc, RpcReceived, RpcSent, SendRpc, rpc_size
+from p2p.model.rpc import Rpc, RpcReceived, RpcSent, SendRpc
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import encode
 from p2p.primitives.keys import Key
@@ -316,7 +316,7 @@ class VirtualNode:
             return
         target, connection = believed
         rpc = world.on_the_wire(self, target, effect.rpc)
-        size = rpc_size(rpc)
+        size = rpc.size
         if world.tap is not None:
             world.tap(self, rpc, size)
         deliver = partial(target.receive_rpc, self, rpc, size)

@@ -17,7 +17,6 @@ from p2p.model.rpc import (
     decode_rpc,
     encode_rpc,
     message_id,
-    rpc_size,
 )
 from p2p.primitives.codec import Malformed
 from p2p.primitives.protobuf import bytes_field, number_field
@@ -80,7 +79,7 @@ def to_google(rpc: Rpc) -> rpc_pb2.RPC:
 def test_an_rpc_is_read_back_and_has_the_size_foretold(rpc: Rpc) -> None:
     encoded = encode_rpc(rpc)
     assert decode_rpc(encoded) == rpc
-    assert rpc_size(rpc) == len(encoded)
+    assert rpc.size == len(encoded)
 
 
 @given(rpcs)

@@ -72,15 +72,30 @@ def test_a_new_neighbour_is_asked_first_and_soon() -> None:
     assert [peer for _, peer in pulls(registry, at_ms, 1)] == [OTHERS[1].peer]
 
 
-def test_who_loses_a_neighbour_asks_another_soon() -> None:
+def test_a_new_neighbour_does_not_make_the_others_be_asked_more_often() -> None:
     registry = started_registry(PARAMETERS)
     first_ms = timers(connect(registry, OTHERS[0]))[PULL_TIMER]
-    connect(registry, OTHERS[1])
     last_ms, _ = pulls(registry, first_ms, 4)[-1]
-    effects = registry.step(PeerDisconnected(OTHERS[0].peer), Millis(last_ms + 100))
-    assert timers(effects)[PULL_TIMER] <= last_ms + 100 + 2_500
-    assert registry.step(PeerDisconnected(OTHERS[1].peer), Millis(last_ms + 200)) == []
-    assert registry.step(TimerFired(PULL_TIMER), Millis(last_ms + 3_000)) == []
+    at_ms = timers(connect(registry, OTHERS[1], last_ms + 100))[PULL_TIMER]
+    (asked, _), (later, _) = pulls(registry, at_ms, 2)
+    assert later - asked >= 16_000
+
+
+def test_several_new_neighbours_are_asked_one_soon_after_the_other() -> None:
+    registry = started_registry(PARAMETERS)
+    at_ms = timers(connect(registry, OTHERS[0]))[PULL_TIMER]
+    for other in OTHERS[1:3]:
+        connect(registry, other)
+    moments, peers = zip(*pulls(registry, at_ms, 3), strict=True)
+    assert set(peers) == {other.peer for other in OTHERS[:3]}
+    assert max(later - sooner for sooner, later in pairwise(moments)) <= 2_500
+
+
+def test_who_lost_every_neighbour_asks_nobody() -> None:
+    registry = started_registry(PARAMETERS)
+    connect(registry, OTHERS[0])
+    assert registry.step(PeerDisconnected(OTHERS[0].peer), Millis(NOW + 200)) == []
+    assert registry.step(TimerFired(PULL_TIMER), Millis(NOW + 3_000)) == []
 
 
 def test_a_neighbour_that_did_not_answer_is_asked_again_and_one_that_is_asked_is_not() -> None:

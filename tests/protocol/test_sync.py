@@ -357,12 +357,29 @@ def test_a_flood_of_news_does_not_put_the_poll_off() -> None:
     assert poll_delays(sync, NOW + 1_000, *[HeightSeen(A, Height(0))] * 5) == []
 
 
+def test_nobody_is_asked_while_blocks_come_when_they_are_expected() -> None:
+    def asks(after_ms: int) -> bool:
+        sync = new_sync(height=4)
+        tell(sync, PeerConnected(A, outbound=True, address=""), HeightCommitted(Height(5)))
+        found = sync.step(TimerFired(POLL_TIMER), Millis(NOW + after_ms))
+        return AskStatus(A) in found
+
+    assert not asks(7_499)
+    assert asks(7_500)
+    sync = new_sync(height=4)
+    tell(sync, PeerConnected(A, outbound=True, address=""), HeightCommitted(Height(5)))
+    tell(sync, StatusReceived(A, status(6)))
+    assert AskStatus(A) in tell(sync, TimerFired(POLL_TIMER))
+
+
 def test_polls_go_to_random_neighbours_and_end_with_the_last() -> None:
     sync = new_sync()
     for peer in (A, B, C, D):
         meet(sync, peer, 0)
-    asked = [tell(sync, TimerFired(POLL_TIMER)) for _ in range(40)]
-    assert {peer for peer in (A, B, C, D) if [AskStatus(peer)] in asked} == {A, B, C, D}
+    late = Millis(NOW + 60_000)
+    asked = [sync.step(TimerFired(POLL_TIMER), late) for _ in range(40)]
+    statuses = [[one for one in found if isinstance(one, AskStatus)] for found in asked]
+    assert {peer for peer in (A, B, C, D) if [AskStatus(peer)] in statuses} == {A, B, C, D}
     for peer in (A, B, C, D):
         tell(sync, PeerDisconnected(peer))
     assert sync.step(TimerFired(POLL_TIMER), NOW) == []

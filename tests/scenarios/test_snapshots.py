@@ -122,7 +122,7 @@ def test_liars_about_states_are_blamed_and_nobody_else(seed: int) -> None:
     names = {node.key.peer for node in world.nodes if node not in world.honest}
     assert set(blamed(late)) <= names
     deeds = [deed for liar in liars for deed in liar.deeds]
-    assert {"offers", "parts"} & set(deeds)
+    assert {"headers", "offers", "parts"} & set(deeds)
     # Validity is judged from the genesis on, and nobody has those blocks any more.
     world.check(agreement, supply_conserved, no_equivocation, nobody_banned)
 

@@ -73,7 +73,9 @@ class Incoming:
         self, neighbour: Neighbour, rpc: Rpc, now_ms: int, effects: list[GossipEffect]
     ) -> None:
         """Take in what a peer sent."""
-        score = self._neighbours.score(neighbour)
+        standing = neighbour.standing
+        is_fresh = standing.score_tick >= self._scores.tick
+        score = standing.score if is_fresh else self._scores.of(standing)
         thresholds = self._parameters.scores
         if score < thresholds.graylist_threshold:
             # gossipsub v1.1: score thresholds: all RPCs of a graylisted peer are ignored
@@ -119,6 +121,7 @@ class Incoming:
         self._counters.idontwant_received += len(ids)
         room = self._parameters.idontwant_ids_max - neighbour.unwanted_named
         neighbour.unwanted_named += len(ids)
+        self._neighbours.busy[neighbour.peer] = neighbour
         if len(ids) > room:
             self._scores.misbehaved(neighbour.standing)
             ids = ids[: max(0, room)]

@@ -8,7 +8,7 @@ Source: libp2p specs, gossipsub v1.0 (control messages, gossip emission) and v1.
 dissemination, spam protection measures).
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Final
 
 from p2p.model.effects import Penalize
@@ -74,6 +74,7 @@ class LazyGossip:
     ) -> None:
         """A peer offers messages: ask for those that we have not seen, within the limits."""
         neighbour.ihave_rpcs += 1
+        self._neighbours.busy[neighbour.peer] = neighbour
         # gossipsub v1.1: spam protection: IHAVE messages per heartbeat, then ids per heartbeat
         if neighbour.ihave_rpcs > self._parameters.ihave_rpcs_max:
             self._counters.ihave_ignored += 1
@@ -139,6 +140,7 @@ class LazyGossip:
         room = self._parameters.iwant_ids_max - neighbour.ids_wanted
         self._counters.iwant_received += len(ids)
         neighbour.ids_wanted += len(ids)
+        self._neighbours.busy[neighbour.peer] = neighbour
         if len(ids) > room:
             self._neighbours.scores.misbehaved(neighbour.standing)
             effects.append(Penalize(neighbour.peer, Reason.TOO_MANY, "ids in IWANT"))
@@ -171,16 +173,8 @@ class LazyGossip:
         ids = self._cache.gossip_ids(topic)
         if not ids:
             return
-        score, threshold = self._neighbours.score, self._parameters.scores.gossip_threshold
-        others: list[Neighbour] = []
-        members: list[Neighbour] = []
-        for peer, neighbour in self._neighbours.of_topic(topic).items():
-            if score(neighbour) < threshold or neighbour.standing.is_direct:
-                continue
-            if peer in inside:
-                members.append(neighbour)
-            else:
-                others.append(neighbour)
+        able = self._able(topic)
+        others = [neighbour for peer, neighbour in able.items() if peer not in inside]
         # gossipsub v1.1: adaptive gossip dissemination
         share = len(others) * self._parameters.gossip_percent // 100
         count = max(self._parameters.degree_lazy, share)
@@ -188,6 +182,7 @@ class LazyGossip:
         # Beyond the specification: where few are outside, the mesh hears offers too. Else a small
         # network, which is all mesh, could not repair what a full queue dropped.
         if len(chosen) < count:
+            members = [neighbour for peer, neighbour in able.items() if peer in inside]
             chosen = chosen + self._neighbours.draw(members, count - len(chosen))
         ids_max = self._parameters.ihave_ids_max
         offer = IHave(topic, tuple(ids[:ids_max]))
@@ -202,6 +197,19 @@ class LazyGossip:
                 continue
             self._counters.ihave_sent += len(offer.ids)
             neighbour.outbox.add_ihave(offer)
+
+    def _able(self, topic: str) -> Mapping[PeerId, Neighbour]:
+        """Who may hear offers of a topic: explicit peers hear all anyway."""
+        able = self._neighbours.of_topic(topic)
+        unable = {**self._neighbours.direct, **self._neighbours.poor}
+        if not unable:
+            return able
+        score, threshold = self._neighbours.score, self._parameters.scores.gossip_threshold
+        return {
+            peer: neighbour
+            for peer, neighbour in able.items()
+            if peer not in self._neighbours.direct and score(neighbour) >= threshold
+        }
 
     def _knows_all(
         self, neighbour: Neighbour, topic: str, ids: tuple[MessageId, ...], told: int

@@ -224,21 +224,17 @@ class Gossip:
             if late_ms >= parameters.heartbeat_ms:
                 self._lazy.promises.postpone(late_ms)
         self._beat_ms = now_ms
-        oldest = self._cache.window - parameters.idontwant_heartbeats
-        for neighbour in self._neighbours.all():
-            neighbour.ihave_rpcs = neighbour.ids_asked = neighbour.ids_wanted = 0
-            if neighbour.unwanted_named or neighbour.unwanted:
-                neighbour.forget_unwanted(oldest)
         self._lazy.hold_to_promises(now_ms)
+        self._neighbours.beat(self._cache.window - parameters.idontwant_heartbeats)
         # Whom we do not listen to needs no connection either.
         effects += [
-            Penalize(neighbour.peer, Reason.GRAYLISTED)
-            for neighbour in self._neighbours.all()
+            Penalize(peer, Reason.GRAYLISTED)
+            for peer, neighbour in self._neighbours.poor.items()
             if self._neighbours.score(neighbour) < parameters.scores.graylist_threshold
         ]
         self._seen.expire(now_ms)
         self._counters.expired += self._validations.expire(now_ms)
-        self._muteness.look(now_ms)
+        self._muteness.beat(now_ms)
         self._mesh.maintain(now_ms)
         self._lazy.emit(self._mesh)
         if self._cache.window % TIDY_HEARTBEATS == 0:

@@ -83,6 +83,7 @@ class Mesh:
         "_neighbours",
         "_opportunistic_ms",
         "_parameters",
+        "_unsettled",
         "backoffs",
     )
 
@@ -95,6 +96,8 @@ class Mesh:
         self._opportunistic_ms: int | None = None
         """When the meshes' medians are looked at next."""
         self._links: dict[str, dict[PeerId, Neighbour]] = {}
+        self._unsettled: dict[str, None] = {}
+        """Topics whose links changed since the heartbeat found nothing to do about them."""
         self._fanout: dict[str, _Fanout] = {}
         self.backoffs = Backoffs(parameters)
 
@@ -127,6 +130,7 @@ class Mesh:
         """Subscribe: link the fanout's peers first, then others, up to D."""
         # gossipsub v1.0: topic membership, JOIN
         self._links[topic] = {}
+        self._unsettled[topic] = None
         fanout = self._fanout.pop(topic, None)
         if fanout is not None:
             for neighbour in self._candidates(topic, now_ms, among=fanout.peers):
@@ -139,6 +143,7 @@ class Mesh:
         for neighbour in list(self._links[topic].values()):
             self._prune(topic, neighbour, now_ms, self._parameters.unsubscribe_backoff_ms)
         del self._links[topic]
+        self._unsettled.pop(topic, None)
         self._neighbours.scores.left_topic(topic)
 
     # ---- news of peers
@@ -257,8 +262,12 @@ class Mesh:
     def maintain(self, now_ms: int) -> None:
         """One heartbeat of every mesh and fanout."""
         self.backoffs.expire(now_ms - self._parameters.backoff_slack_ms)
-        for topic, links in self._links.items():
-            self._maintain_links(topic, links, now_ms)
+        for peer, neighbour in self._neighbours.poor.items():
+            # gossipsub v1.1: heartbeat maintenance: nobody below 0 stays
+            for topic in [topic for topic, links in self._links.items() if peer in links]:
+                self._prune(topic, neighbour, now_ms, self._parameters.prune_backoff_ms)
+        for topic in list(self._unsettled):
+            self._maintain_links(topic, self._links[topic], now_ms)
         self._improve(now_ms)
         for topic, fanout in list(self._fanout.items()):
             # gossipsub v1.0: fanout maintenance
@@ -269,10 +278,7 @@ class Mesh:
 
     def _maintain_links(self, topic: str, links: dict[PeerId, Neighbour], now_ms: int) -> None:
         parameters = self._parameters
-        score = self._neighbours.score
-        for neighbour in [one for one in links.values() if score(one) < 0]:
-            # gossipsub v1.1: heartbeat maintenance: nobody below 0 stays
-            self._prune(topic, neighbour, now_ms, parameters.prune_backoff_ms)
+        del self._unsettled[topic]
         # gossipsub v1.0: mesh maintenance
         if len(links) < parameters.degree_low:
             self._graft_some(topic, parameters.degree - len(links), now_ms)
@@ -285,6 +291,9 @@ class Mesh:
             missing = parameters.degree_out - sum([one.outbound for one in links.values()])
             if missing > 0:
                 self._graft_some(topic, missing, now_ms, outbound=True)
+                self._unsettled[topic] = None
+        else:
+            self._unsettled[topic] = None
 
     def _improve(self, now_ms: int) -> None:
         """Gossipsub v1.1: opportunistic grafting: a poor mesh takes better peers in."""
@@ -349,10 +358,12 @@ class Mesh:
 
     def _link(self, topic: str, neighbour: Neighbour) -> None:
         self._links[topic][neighbour.peer] = neighbour
+        self._unsettled[topic] = None
         self._neighbours.scores.joined_mesh(neighbour.standing, topic)
 
     def _unlink(self, topic: str, neighbour: Neighbour) -> None:
         if self._links[topic].pop(neighbour.peer, None) is not None:
+            self._unsettled[topic] = None
             self._neighbours.scores.left_mesh(neighbour.standing, topic)
 
     def _graft(self, topic: str, neighbour: Neighbour) -> None:

@@ -12,32 +12,49 @@ comes back would never be found. Any word ends it; outside the mesh it fades as 
 Beyond the specification; docs/gossip.md has the measurements.
 """
 
+from typing import Final
+
 from p2p.protocol.gossip.mesh import Mesh
 from p2p.protocol.gossip.neighbours import Neighbour, Neighbours
 from p2p.protocol.gossip.parameters import GossipParameters
 from p2p.protocol.gossip.standing import TopicStanding
 
+LOOK_HEARTBEATS: Final = 5
+"""Between looks: silence is a matter of many more."""
+
 
 class Muteness:
-    """Looks at every link once a heartbeat."""
+    """Looks at every link now and then."""
 
-    __slots__ = ("_heartbeat_ms", "_looked_ms", "_mesh", "_neighbours", "_parameters", "_totals")
+    __slots__ = (
+        "_beats",
+        "_looked_ms",
+        "_mesh",
+        "_neighbours",
+        "_parameters",
+        "_span_ms",
+        "_totals",
+    )
 
     def __init__(self, parameters: GossipParameters, neighbours: Neighbours, mesh: Mesh) -> None:
         self._parameters = parameters.scores
-        self._heartbeat_ms = parameters.heartbeat_ms
+        self._span_ms = LOOK_HEARTBEATS * parameters.heartbeat_ms
         self._neighbours = neighbours
         self._mesh = mesh
+        self._beats = 0
         self._looked_ms = 0
         self._totals: dict[str, int] = {}
         """Messages that had come of each of our topics at the last look."""
 
-    def look(self, now_ms: int) -> None:
+    def beat(self, now_ms: int) -> None:
         """A heartbeat."""
-        if not self._parameters.enabled:
-            return
-        # Longer than a heartbeat we were not there to hear anything.
-        passed_ms = min(max(0, now_ms - self._looked_ms), self._heartbeat_ms)
+        self._beats += 1
+        if self._parameters.enabled and self._beats % LOOK_HEARTBEATS == 0:
+            self._look(now_ms)
+
+    def _look(self, now_ms: int) -> None:
+        # Longer than that we were not there to hear anything.
+        passed_ms = min(max(0, now_ms - self._looked_ms), self._span_ms)
         self._looked_ms = now_ms
         totals, scores = {}, self._neighbours.scores
         for topic in self._mesh.topics():

@@ -63,13 +63,17 @@ class Neighbour:
         self.ids_wanted = 0
         """Ids that it asked for."""
 
-    def forget_unwanted(self, oldest: int) -> None:
-        """Gossipsub v1.2: old entries are pruned at the heartbeat; a new allowance begins."""
-        self.unwanted_named = 0
+    def renew_allowances(self, oldest: int) -> bool:
+        """A heartbeat: what it may ask and say begins anew; whether that matters next time, too.
+
+        Gossipsub v1.2: old entries of IDONTWANT, up to this window, are pruned.
+        """
+        self.ihave_rpcs = self.ids_asked = self.ids_wanted = self.unwanted_named = 0
         for message_id, window in list(self.unwanted.items()):
             if window > oldest:
                 break
             del self.unwanted[message_id]
+        return bool(self.unwanted)
 
 
 class Neighbours:
@@ -80,10 +84,12 @@ class Neighbours:
         "_connected",
         "_draws",
         "_parameters",
+        "busy",
         "direct",
         "dropped",
         "get",
         "patient",
+        "poor",
         "scores",
         "waiting",
     )
@@ -98,6 +104,10 @@ class Neighbours:
         self.scores = scores
         self.direct: dict[PeerId, Neighbour] = {}
         """Explicit peers that are connected."""
+        self.busy: dict[PeerId, Neighbour] = {}
+        """Peers that used something of a heartbeat's allowances."""
+        self.poor: dict[PeerId, Neighbour] = {}
+        """Peers whose score was below 0 at the last heartbeat."""
         self.waiting: dict[PeerId, Outbox] = {}
         """Outboxes that have something new to send."""
         self.patient: dict[PeerId, Outbox] = {}
@@ -123,6 +133,21 @@ class Neighbours:
             return standing.score
         return self.scores.of(standing)
 
+    def beat(self, oldest: int) -> None:
+        """A heartbeat: allowances begin anew, and who is poor is known."""
+        if self.busy:
+            self.busy = {
+                peer: one for peer, one in self.busy.items() if one.renew_allowances(oldest)
+            }
+        tick, score_of = self.scores.tick, self.scores.of
+        poor = {}
+        for peer, one in self._connected.items():
+            standing = one.standing
+            score = standing.score if standing.score_tick >= tick else score_of(standing)
+            if score < 0:
+                poor[peer] = one
+        self.poor = poor
+
     def connect(self, peer: PeerId, address: str, *, outbound: bool) -> Neighbour | None:
         """Take a new peer in; None when it is known already or there are too many."""
         if peer in self._connected or len(self._connected) >= self._parameters.peers_max:
@@ -144,9 +169,8 @@ class Neighbours:
         """Forget a peer and what was due to it, but not how it behaved."""
         neighbour = self._connected.pop(peer, None)
         if neighbour is not None:
-            self.waiting.pop(peer, None)
-            self.patient.pop(peer, None)
-            self.direct.pop(peer, None)
+            for known in (self.waiting, self.patient, self.direct, self.busy, self.poor):
+                known.pop(peer, None)
             self.scores.disconnected(neighbour.standing, now_ms)
             for topic in list(neighbour.topics):
                 self.unsubscribe(neighbour, topic)

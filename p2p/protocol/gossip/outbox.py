@@ -200,7 +200,7 @@ class Outbox:
         if not has_control and not self._count:
             return None
         if not has_control and self._overdue is None:
-            return Rpc((), self._take_only() if self._count == 1 else self._take_messages(0))
+            return self._take_only() if self._count == 1 else Rpc((), self._take_messages(0))
         if not self._count and self._has_offers_alone():
             return self._take_offers()
         overdue = self._take_overdue() if self._overdue is not None else ()
@@ -235,13 +235,13 @@ class Outbox:
         self._pop(priority, message.id)
         return (message,)
 
-    def _take_only(self) -> tuple[Message, ...]:
+    def _take_only(self) -> Rpc | None:
         """The usual case: one message waits, and leaves alone, however large it is."""
         self._count = self._bytes = 0
         for queue in self._queues:
             if queue:
-                return (queue.popitem()[1],)
-        return ()
+                return queue.popitem()[1].alone
+        return None
 
     def _take_messages(self, used: int) -> tuple[Message, ...]:
         if not self._count:

@@ -379,7 +379,8 @@ class Scores:
         """A mesh peer brought a good message nearly first (P3)."""
         one = standing.topics.get(topic)
         if one is not None and one.mesh_tick != NEVER:
-            one = self._topic(standing, topic)
+            if one.tick != self.tick:
+                one = self._topic(standing, topic)
             one.mesh = min(one.mesh + 1.0, self._parameters.of(topic).mesh_deliveries_cap)
 
     def delivered_invalid(self, standing: Standing, topic: str) -> None:

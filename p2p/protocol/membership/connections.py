@@ -80,7 +80,8 @@ class Connections:
         mine, direct = account_of(self._me), self._parameters.direct
         wanted = [account for account in dict.fromkeys((*direct, *accounts)) if account != mine]
         self.wanted = frozenset(wanted)
-        room = self._parameters.peers_max - self._parameters.peers_target
+        parameters = self._parameters
+        room = min(parameters.sought_max, parameters.peers_max - parameters.peers_target)
         first = [account for account in wanted if account in direct]
         kept = first + [one for one in self.sought if one in self.wanted and one not in first]
         fresh = [account for account in wanted if account not in kept]

@@ -21,8 +21,10 @@ class MembershipParameters(msgspec.Struct, frozen=True):
 
     peers_target: int = 8
     """Connections below which the node looks for more."""
-    peers_max: int = 32
-    """Connections kept. Of these, all but `peers_target` may go to wanted accounts."""
+    peers_max: int = 80
+    """Connections kept: a validator is asked for one by many that are none."""
+    sought_max: int = 32
+    """Of these, how many may go to wanted accounts; `peers_target` are left for others."""
     outbound_min: int = 4
     """Connections of the node's own random choosing, whoever else connects: they keep it in touch
     with the honest network while somebody surrounds it."""
@@ -48,13 +50,13 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     """Nodes started together tick apart."""
     tick_ms: int = 1_000
     """Between looks at the connections while some are missing."""
-    tick_idle_ms: int = 5_000
+    tick_idle_ms: int = 10_000
     ask_ms: int = 30_000
     """Between questions for peers; also how long a neighbour that did not answer is spared."""
     ask_fast_ms: int = 2_000
     """The same while connections or addresses are missing; doubles while nothing new is learned,
     so that a network smaller than the target comes to rest."""
-    explore_ms: int = 60_000
+    explore_ms: int = 120_000
     """Between connections to a random stranger: what joins halves that each had enough peers."""
     book_max: int = 1_000
     """Peers in the address book."""
@@ -77,8 +79,9 @@ class MembershipParameters(msgspec.Struct, frozen=True):
     """Bans, and peers with penalty points."""
 
     def __post_init__(self) -> None:
-        if self.direct and len(self.direct) > self.peers_max - self.peers_target:
-            raise ValueError("direct must be at most peers_max - peers_target accounts")
+        room = min(self.sought_max, self.peers_max - self.peers_target)
+        if self.direct and len(self.direct) > room:
+            raise ValueError("direct must be at most sought_max, peers_max - peers_target accounts")
 
 
 # ---- inputs ---------------------------------------------------------------------------------

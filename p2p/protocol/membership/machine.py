@@ -9,7 +9,7 @@ A peer, as we see it:
 At every tick, in this order: hang up what is too much, dial what is missing, ask for peers, write
 the book. What is missing:
 
-- wanted accounts (the validators, while we are one): those within `peers_max - peers_target`;
+- wanted accounts (the validators, while we are one): up to `sought_max` of them;
 - connections of our own choice: `outbound_min`, drawn from the book, half of the draws among peers
   that were reached before. Whoever connects to us, or talks most, has no say in it;
 - any, up to `peers_target`, and every `explore_ms` one more, to a random stranger.

@@ -163,7 +163,8 @@ class Registry:
             case PeerConnected(peer=peer):
                 return self._meet(peer, now_ms)
             case PeerDisconnected(peer=peer):
-                return self._part(peer, now_ms)
+                self._part(peer)
+                return []
             case TimerFired(key=key):
                 return self._on_timer(key, now_ms)
             case Restored(rows=rows):
@@ -294,11 +295,11 @@ class Registry:
         others = [peer for peer in self._neighbours if not self._pulls.is_asking(peer)]
         return [*self._pulls.ask(self._draws.choice(others))] if others else []
 
-    def _part(self, peer: PeerId, now_ms: Millis) -> list[RegistryEffect]:
+    def _part(self, peer: PeerId) -> None:
         self._neighbours.pop(peer, None)
         if not self._neighbours:
             self._asks_left = self._parameters.asks_max
-        return [*self._pulls.parted(peer, now_ms)]
+        self._pulls.parted(peer)
 
     def _take_page(
         self, peer: PeerId, ads: tuple[Verified[CapacityAd], ...], now_ms: Millis

@@ -2,7 +2,7 @@
 
     timer -> ask one neighbour, new ones first, what it has beyond the marks of ours
           -> news: again in `pull_ms_min`;  none or no answer: twice the span, up to `pull_ms_max`
-    a neighbour comes or goes -> `pull_ms_min`
+    a neighbour comes -> it is asked within `pull_ms_min`, and the span stays
 
 A question covers the next `ADS_KNOWN_MAX` providers that we know, and those between them; further
 questions to the same neighbour follow its answers until all are covered.
@@ -42,14 +42,13 @@ class Pulls:
     def met(self, peer: PeerId, now_ms: Millis) -> list[Order]:
         """A neighbour came: ask it before long."""
         self._neighbours[peer] = self._fresh[peer] = None
-        return self.soon(now_ms)
+        return self._hasten(now_ms)
 
-    def parted(self, peer: PeerId, now_ms: Millis) -> list[Order]:
-        """A neighbour went, and with it perhaps others' way to us."""
+    def parted(self, peer: PeerId) -> None:
+        """A neighbour went."""
         for known in (self._neighbours, self._fresh, self._pages):
             known.pop(peer, None)
         self._asked.pop(peer, None)
-        return self.soon(now_ms) if self._neighbours else []
 
     def failed(self, peer: PeerId) -> None:
         """A neighbour did not answer: the next turn asks another, or the same again."""
@@ -59,9 +58,7 @@ class Pulls:
     def soon(self, now_ms: Millis) -> list[Order]:
         """Something happened: ask somebody before long."""
         self._span_ms = self._parameters.pull_ms_min
-        if self._due_ms is not None and self._due_ms <= now_ms + self._span_ms * 5 // 4:
-            return []
-        return self._plan(now_ms)
+        return self._hasten(now_ms)
 
     def fire(self, now_ms: Millis) -> list[Order]:
         """The time has come."""
@@ -69,9 +66,10 @@ class Pulls:
         if not self._neighbours:
             return []
         self._span_ms = min(2 * self._span_ms, self._parameters.pull_ms_max)
-        orders = self._plan(now_ms)
         free = [peer for peer in self._fresh or self._neighbours if peer not in self._asked]
-        return [*orders, *self.ask(self._draws.choice(free))] if free else orders
+        asks = self.ask(self._draws.choice(free)) if free else []
+        span_ms = self._parameters.pull_ms_min if self._fresh else self._span_ms
+        return [*self._plan(now_ms, span_ms), *asks]
 
     def ask(self, peer: PeerId, *, after: bytes = b"", pages: int = 0) -> list[Order]:
         """For what we lack of providers above `after`."""
@@ -93,9 +91,14 @@ class Pulls:
             return self.ask(peer, after=after, pages=pages)
         return []
 
-    def _plan(self, now_ms: Millis) -> list[Order]:
-        late_ms = self._draws.below(self._span_ms // 4 + 1)
-        self._due_ms = Millis(now_ms + self._span_ms + late_ms)
+    def _hasten(self, now_ms: Millis) -> list[Order]:
+        span_ms = self._parameters.pull_ms_min
+        is_soon = self._due_ms is not None and self._due_ms <= now_ms + span_ms * 5 // 4
+        return [] if is_soon else self._plan(now_ms, span_ms)
+
+    def _plan(self, now_ms: Millis, span_ms: int) -> list[Order]:
+        late_ms = self._draws.below(span_ms // 4 + 1)
+        self._due_ms = Millis(now_ms + span_ms + late_ms)
         return [SetTimer(PULL_TIMER, self._due_ms)]
 
 
@@ -104,6 +107,10 @@ def missing(
 ) -> list[CapacityAd]:
     """What a neighbour lacks of the providers above `after` and up to `until`, upwards."""
     size = AD_MARK_BYTES
+    if known and not until:
+        ours = table.above(after, len(known) // size + 1)
+        if b"".join([ad.value.signature[:size] for ad in ours]) == known:
+            return []  # the usual case: it knows all that we know
     marks = frozenset(known[at : at + size] for at in range(0, len(known), size))
     found: list[CapacityAd] = []
     while len(found) < count:

@@ -20,6 +20,9 @@ class NodeParameters(msgspec.Struct, frozen=True):
     validators_near: int = 2
     """Connections to validators that a node keeps which is none: transactions and receipts travel
     among validators alone, and a message whose publisher knows none of them would be lost."""
+    near_blocks: int = 12
+    """With some but too few of them near, others are sought every so many blocks alone: where they
+    have no room for all, those that were shown out do not come back at once."""
     request_deadline_ms: int = 5_000
     republish_blocks: int = 3
     """Our own transaction that is still pending is published again every so many blocks."""

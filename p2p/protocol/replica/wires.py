@@ -106,6 +106,11 @@ class Wires:
         self.chain_id = genesis.chain_id
         self.parameters = parameters
         self.draws = Draws(b"replica", seed)
+        self._near_phase = self.draws.below(parameters.near_blocks)
+        """So that not all look for more validators at one height."""
+        self._wanted: tuple[AccountId, ...] | None = None
+        """Validators that we want to be connected to."""
+        self._bonded: tuple[AccountId, ...] | None = None
         self.names = {topic: topic_name(topic, self.chain_id) for topic in Topic}
         self.out: list[ReplicaEffect] = []
         self._signer = signer
@@ -375,9 +380,14 @@ class Wires:
                 name = self.names[topic]
                 change = gossip.Subscribed(name) if is_validator else gossip.Unsubscribed(name)
                 self.to_gossip(change, now_ms)
-        wanted = membership.WantedChanged(self._wanted_validators(is_validator=is_validator))
-        self.to_membership(wanted, now_ms)
-        self.to_registry(registry.AccountsBonded(tuple(self.chain.powers)), now_ms)
+        wanted = self._wanted_validators(is_validator=is_validator)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.to_membership(membership.WantedChanged(wanted), now_ms)
+        bonded = tuple(self.chain.powers)
+        if bonded != self._bonded:
+            self._bonded = bonded
+            self.to_registry(registry.AccountsBonded(bonded), now_ms)
 
     def watch_gaps(self, now_ms: Millis) -> None:
         """Look in a moment at what a validator lacks of the open height."""
@@ -387,12 +397,16 @@ class Wires:
         others = [account for account in self.chain.powers if account != self.account]
         if is_validator:
             return tuple(others)
+        parameters = self.parameters
         connected = set(self.membership.connected)
         near = [account for account in others if peer_id_of(account) in connected]
-        missing = self.parameters.validators_near - len(near)
-        far = [account for account in others if account not in near]
-        # Drawn anew after every block: one that is down does not stay our choice.
-        return (*near[: self.parameters.validators_near], *self.draws.sample(far, missing))
+        near.sort(key=lambda account: account not in (self._wanted or ()))
+        kept = near[: parameters.validators_near]
+        if not near or (self.state.height + self._near_phase) % parameters.near_blocks == 0:
+            far = [account for account in others if account not in near]
+            # Drawn anew: one that is down does not stay our choice.
+            kept += self.draws.sample(far, parameters.validators_near - len(kept))
+        return tuple(kept)
 
     # ---- requests ----------------------------------------------------------------------------
 

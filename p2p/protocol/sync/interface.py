@@ -23,6 +23,8 @@ class SyncParameters(msgspec.Struct, frozen=True):
     """What a height is expected to take."""
     poll_ms: int = 5_000
     """Between questions for a random neighbour's height."""
+    quiet_ms_max: int = 7_500
+    """After a block nobody is asked for half an epoch more than the next one takes, or this."""
     poll_fast_ms: int = 1_000
     """The same while behind, or while nothing was committed for two epochs."""
     grace_ms: int = 1_000

@@ -12,8 +12,8 @@ late or something false is left out for a while that doubles with every failure 
 range is asked of another. One honest neighbour is enough.
 
 What neighbours claim is only a hint where to ask. Claims come by status, asked for on connect and
-from a random neighbour at every poll, and from blocks that gossip brings. Consensus goes on
-meanwhile; whichever commits a height first, the other lets it go.
+from a random neighbour at every poll, unless a block came just now, and from blocks that gossip
+brings. Consensus goes on meanwhile; whichever commits a height first, the other lets it go.
 """
 
 from typing import assert_never
@@ -331,7 +331,7 @@ class Sync:
     def _on_timer(self, key: str, now_ms: Millis) -> list[SyncEffect]:
         if key == POLL_TIMER:
             self._poll_ms = None
-            if not self._neighbours:
+            if not self._neighbours or self._is_up_to_date(now_ms):
                 return []
             return [AskStatus(self._draws.choice(list(self._neighbours)))]
         if key == DEADLINE_TIMER:
@@ -357,6 +357,13 @@ class Sync:
             self._deadline_ms = first_ms
             effects.append(SetTimer(DEADLINE_TIMER, Millis(first_ms)))
         return effects
+
+    def _is_up_to_date(self, now_ms: Millis) -> bool:
+        """Whether blocks come when they are expected, and nobody claims more: no need to ask."""
+        assert self._progress_ms is not None
+        parameters = self._parameters
+        quiet_ms = min(parameters.quiet_ms_max, parameters.epoch_ms * 3 // 2)
+        return not self.is_behind and now_ms < self._progress_ms + quiet_ms
 
     def _poll_span_ms(self, now_ms: Millis) -> int:
         assert self._progress_ms is not None

@@ -11,7 +11,6 @@ from p2p.model.rpc import (
     Rpc,
     Subscription,
     encode_rpc,
-    rpc_size,
 )
 from p2p.primitives.units import KIB, Millis, PeerId
 from p2p.protocol.gossip import (
@@ -307,7 +306,7 @@ def test_much_control_is_spread_over_rpcs_and_nothing_is_lost() -> None:
     m = message("votes", 1000)
     outbox.add_message(m)
     rpcs = drain(outbox)
-    assert all(len(encode_rpc(rpc)) == rpc_size(rpc) <= 60 * KIB for rpc in rpcs)
+    assert all(len(encode_rpc(rpc)) == rpc.size <= 60 * KIB for rpc in rpcs)
     assert sum(len(rpc.prune) for rpc in rpcs) == 80
     assert sum(len(rpc.graft) for rpc in rpcs) == 80
     assert sum(len(rpc.subscriptions) for rpc in rpcs) == 80

@@ -16,7 +16,6 @@ from p2p.model.rpc import (
     Rpc,
     Subscription,
     encode_rpc,
-    rpc_size,
 )
 from p2p.primitives.units import KIB, Millis, PeerId
 from p2p.protocol.gossip import (
@@ -228,7 +227,7 @@ class World:
         assert effect.peer not in self.in_flight, "two RPCs in flight to one peer"
         self.in_flight.add(effect.peer)
         size = len(encode_rpc(effect.rpc))
-        assert size == rpc_size(effect.rpc) > 0
+        assert size == effect.rpc.size > 0
         assert size <= SMALL.rpc_bytes_max or effect.rpc == Rpc(publish=effect.rpc.publish[:1])
         for topic in effect.rpc.graft:
             self.linked.add((effect.peer, topic))

@@ -231,7 +231,7 @@ def talk(bench: Bench, count: int) -> None:
 def test_a_mesh_peer_that_never_says_a_word_is_graylisted() -> None:
     bench = linked(Bench(GossipParameters(scores=MUTE), topics=(T,)))
     bench.heartbeat()
-    talk(bench, 6)
+    talk(bench, 12)
     assert bench.gossip.score(A) < -80
     assert bench.gossip.score(B) > 0
     assert bench.message(A, SMALL) == []
@@ -261,16 +261,16 @@ def test_in_a_silent_topic_and_while_we_sleep_nobody_is_mute() -> None:
 
 @pytest.mark.parametrize("word", [False, True])
 def test_silence_adds_up_over_stays_in_the_mesh_until_a_word_ends_it(*, word: bool) -> None:
-    patient = ScoreParameters(topic=TopicScore(mute_messages=5, mute_ms=12_000))
+    patient = ScoreParameters(topic=TopicScore(mute_messages=5, mute_ms=15_000))
     bench = linked(Bench(GossipParameters(scores=patient), topics=(T,)))
-    talk(bench, 8)
+    talk(bench, 14)
     bench.disconnect(A)
     bench.heartbeat(62)  # what backoff there was is over
     bench.connect(A)
     if word:
         bench.receive(A, Rpc(ihave=(IHave(T, ()),)))
     bench.graft(A)
-    talk(bench, 8)
+    talk(bench, 14)
     assert (bench.gossip.score(A) < -80) == (not word)
 
 

@@ -9,7 +9,7 @@ from tests.protocol.membership.kit import Bench, account, dialled, hung_up, peer
 
 
 def test_guests_above_the_maximum_are_hung_up_youngest_first_after_their_grace() -> None:
-    bench = Bench(outbound_min=0)
+    bench = Bench(peers_max=32, outbound_min=0)
     for number in range(1, 38):
         bench.connect(number)
         bench.now_ms += 10
@@ -19,7 +19,7 @@ def test_guests_above_the_maximum_are_hung_up_youngest_first_after_their_grace()
 
 
 def test_some_guests_more_than_the_maximum_are_borne() -> None:
-    bench = Bench(outbound_min=0)
+    bench = Bench(peers_max=32, outbound_min=0)
     for number in range(1, 37):
         bench.connect(number)
     assert hung_up(bench.tick(60_000)) == []
@@ -45,7 +45,7 @@ def test_in_a_crowd_who_could_ask_gives_way_to_a_newcomer_and_old_guests_stay() 
 
 
 def test_wanted_accounts_find_room_among_guests() -> None:
-    bench = Bench(outbound_min=0)
+    bench = Bench(peers_max=32, outbound_min=0)
     wanted = tuple(account(number) for number in range(100, 120))
     bench.tell(WantedChanged(wanted))
     for number in [*range(1, 17), *range(100, 120)]:
@@ -97,7 +97,7 @@ def test_a_strange_peer_is_explored_now_and_then_and_replaces_an_own_choice() ->
     for one in dialled(bench.tick()):
         bench.tell(PeerConnected(one, outbound=True, address=""))
     assert dialled(bench.tick()) == []
-    (stranger,) = dialled(bench.tick(70_000))
+    (stranger,) = dialled(bench.tick(140_000))
     assert stranger not in bench.machine.connected
     bench.tell(PeerConnected(stranger, outbound=True, address=""))
     (gone,) = hung_up(bench.tick(1_000))

@@ -167,7 +167,7 @@ class Network:
 
 
 def test_sixty_four_nodes_with_one_seed_find_one_another() -> None:
-    network = Network(64)
+    network = Network(64, parameters=MembershipParameters(peers_max=32))
     network.run(30_000)
     degrees = [len(network.neighbours(number)) for number in range(64)]
     assert min(degrees) >= 8

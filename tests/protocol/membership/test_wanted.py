@@ -37,10 +37,14 @@ def test_wanted_accounts_are_dialled_first_and_leave_a_slot_for_own_choices() ->
     assert [one in wanted for one in dialled(bench.tick())] == [True, True, True, False]
 
 
-def test_wanted_accounts_are_sought_within_the_room_beside_the_target() -> None:
-    bench = Bench(*range(1, 60), dials_max=60, outbound_min=0)
+@pytest.mark.parametrize(("sought_max", "peers_max"), [(24, 80), (32, 32)])
+def test_wanted_accounts_are_sought_within_the_room_for_them(
+    sought_max: int, peers_max: int
+) -> None:
+    bounds = {"sought_max": sought_max, "peers_max": peers_max, "dials_max": 60}
+    bench = Bench(*range(1, 60), outbound_min=0, start=True, **bounds)
     bench.tell(WantedChanged(tuple(account(number) for number in range(ME, 60))))
-    assert len(dialled(bench.tick())) == 32 - 8 + 1  # and one choice of our own
+    assert len(dialled(bench.tick())) == 24 + 1  # and one choice of our own
 
 
 def test_who_is_sought_already_stays_sought() -> None:
@@ -49,7 +53,7 @@ def test_who_is_sought_already_stays_sought() -> None:
     first = dialled(bench.tick())
     bench.tell(WantedChanged(tuple(account(number) for number in range(59, 0, -1))))
     assert dialled(bench.tick()) == []
-    assert len(first) == 24 + 1
+    assert len(first) == 32 + 1
 
 
 def with_direct(*direct: int, known: int) -> Bench:
@@ -74,7 +78,7 @@ def test_explicit_peers_are_neither_banned_nor_shown_out() -> None:
     assert bench.tell(Misbehaved(peer(1), Reason.WRONG_CHAIN)) == []
     assert hung_up(bench.tell(Misbehaved(peer(2), Reason.WRONG_CHAIN))) == [peer(2)]
     bench.tick(20_000)
-    for number in range(100, 170):
+    for number in range(100, 200):
         bench.connect(number)
     gone = [one for _ in range(5) for one in hung_up(bench.tick(20_000))]
     assert gone
@@ -83,7 +87,7 @@ def test_explicit_peers_are_neither_banned_nor_shown_out() -> None:
 
 def test_more_explicit_peers_than_room_for_sought_ones_are_refused() -> None:
     with pytest.raises(ValueError, match="direct must be at most"):
-        MembershipParameters(direct=tuple(account(number) for number in range(25)))
+        MembershipParameters(direct=tuple(account(number) for number in range(33)))
 
 
 def test_a_wanted_account_is_tried_again_within_seconds() -> None:
