@@ -38,9 +38,10 @@ from p2p.model.requests import (
     SyncRequest,
     SyncResponse,
 )
-from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, decode_rpc, encode_rpc
+from p2p.model.rpc import RpcReceived, RpcSent, SendRpc, encode_rpc
 from p2p.network.port import Direction, MessageStream, Transport, TransportError
 from p2p.node.clock import SteadyClock
+from p2p.node.recent_rpcs import RecentRpcs
 from p2p.node.timers import Timers
 from p2p.node.verifier import Verifier
 from p2p.primitives.codec import Malformed, decode, encode
@@ -108,6 +109,7 @@ class Driver:
         self._asked: dict[int, trio.MemorySendChannel[Response | None]] = {}
         self._next_asked = 1
         self._watchers: list[trio.MemorySendChannel[Event]] = []
+        self._decoded = RecentRpcs()
         self._unseen_losses: dict[PeerId, int] = {}
         """How many times a peer disconnected that the replica has not been told yet."""
         self._nursery: trio.Nursery | None = None
@@ -334,11 +336,13 @@ class Driver:
         self.put(RpcSent(peer))
 
     def rpc_received(self, peer: PeerId, data: bytes) -> trio.Event | None:
-        try:
-            rpc = decode_rpc(data)
-        except Malformed as error:
-            self.put(PeerMisbehaved(peer, Reason.MALFORMED, str(error)))
-            return None
+        rpc = self._decoded.get(data)
+        if rpc is None:
+            try:
+                rpc = self._decoded.decode(data)
+            except Malformed as error:
+                self.put(PeerMisbehaved(peer, Reason.MALFORMED, str(error)))
+                return None
         self.put(RpcReceived(peer, rpc))
         if len(self._inbox) < INBOX_MAX:
             return None
