@@ -170,6 +170,8 @@ def test_heights_and_rounds_may_be_large_numbers() -> None:
     assert (node.state.locked_round, node.state.locked_value) == (3_000, some_value("A"))
     (polka,) = node.driver.polkas(Height(number("100000")))
     assert polka.round == 3_000
+    stranger = Penalize(PEER, Reason.NOT_A_VALIDATOR)
+    assert node.step(votes("prevote", "3000", "A", "x")) == [stranger]
     node.crash(Height(number("100000")))
     assert node.state.locked_round == 3_000
     node.step(votes("precommit", "3000", None, "v2", "v3"))
