@@ -118,15 +118,20 @@ def liveness(world: World, expect: Expect, recovered_ms: int | None) -> list[Che
 
 
 def check_losses(market: Market) -> list[Check]:
-    """I9: a provider loses at most the window under way, once for each time that it crashed.
+    """I9: a provider loses at most one window for each time that it crashed.
 
-    A transfer of a file that broke off may cost it a window, too, if nothing follows it.
+    For files: `delivered` counts a window when its receipt is durable, or when a crash of its
+    provider forgot it. All receipts settle in the end, for no less than the windows that they
+    cover. One window moves at a time, with what the transfer before it left unpaid, so that a crash
+    forgets at most one, and `window_price_max` includes it. A transfer that broke off loses nothing
+    by itself: it is remembered, and paid with the next. For a trade `delivered` counts windows when
+    they are worked, so one more may be under way.
     """
     found, trades = [], market.trades
     lines = [] if market.adding is None else list(market.adding.lines.values())
     for line in lines:
         lost = line.delivered - line.settled
-        limit = line.window_price_max * (1 + line.provider.crashes + line.breaks)
+        limit = line.window_price_max * line.provider.crashes
         if lost > limit:
             found.append(f"node {line.provider.index} lost {lost}, more than {limit}")
     for trade in trades:

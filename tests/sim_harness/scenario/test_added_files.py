@@ -51,12 +51,13 @@ def test_files_are_held_by_as_many_providers_as_were_wanted_and_paid() -> None:
 
 
 def test_a_provider_that_stores_for_nothing_is_told() -> None:
-    """I9, for files: the checker hears of work that no receipt pays, beyond a window a break."""
+    """I9, for files: the checker hears of work that no receipt pays, beyond a window a crash."""
     run = finished(small(head=ADDING))
     assert [check.holds for check in check_losses(run.market)] == [True]
     assert run.market.adding is not None
     line = next(one for one in run.market.adding.lines.values() if one.delivered)
-    limit = line.window_price_max * (1 + line.breaks)
+    line.provider.crashes = 2
+    limit = 2 * line.window_price_max
     line.delivered = line.settled + limit
     assert [check.holds for check in check_losses(run.market)] == [True]
     line.delivered += 1
