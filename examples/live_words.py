@@ -1,28 +1,32 @@
 """Every fault word on real processes: what was asked, and what was measured of it.
 
-    python examples/live_words.py [--nodes 6] [--json]
+    python examples/live_words.py [--nodes 6] [--only half_open churn ...] [--json]
 
-Takes about two minutes. Each word hurts a node or two of a running network for a few seconds; the
+Takes about three minutes. Each word hurts a node or two of a running network for a few seconds; the
 nodes' own processes, the kernel and the disk say what became of it.
 """
 
 import argparse
 import json
+import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from p2p.primitives.units import Millis
+from sim_harness.live.cluster import LiveNode
 from sim_harness.live.console import Console
 from sim_harness.live.console_words import Hurting, parse
 from sim_harness.live.figures import is_brought_up
-from sim_harness.live.live_faults import LiveFaults
 from sim_harness.live.network import LocalPlan, open_network
 from sim_harness.live.setup import FILE
 from sim_harness.scenario.faults import FaultRecord
+from sim_harness.scenario.schema import Churn, CorruptPage, Fault
 
-WORDS: Final = (
+WORDS: Final[tuple[str | Fault, ...]] = (
     "kill 1",
     "restart 1",
     "pause 1",
@@ -34,21 +38,28 @@ WORDS: Final = (
     "disk_full 1",
     "torn_write 1",
     "clock 2s 1",
-    "slow_cpu 20% 1",
+    # Less than a node takes when it has nothing to do, so that it has to wait.
+    "slow_cpu 1% 1",
     "empty_disk 5",
     "black_hole 5",
     "half_open 5",
     "slow_reader 2000 5",
+    # Strangers knock meanwhile, more than it has room for.
     "few_files 5",
+    CorruptPage(nodes="nodes[5:6]"),
+    Churn(nodes="nodes[4:6]", mean=Millis(1_500), down=Millis(1_500)),
 )
 LASTS_S: Final = 4.0
+LONGER_S: Final = {"half_open": 20.0, "few_files": 12.0, "churn": 12.0}
+"""Where it takes a while until it shows: a dead connection is found by its pings."""
 CALM_S: Final = 2.0
 UP_S: Final = 120.0
+KNOCKS: Final = 60
 SEED: Final = 7
 
 
-async def run(nodes: int) -> list[FaultRecord]:
-    """All words, one after the other; their records."""
+async def run(nodes: int, only: set[str]) -> list[FaultRecord]:
+    """All words, or only these, one after the other; their records."""
     found: list[FaultRecord] = []
     with tempfile.TemporaryDirectory(prefix="gigmesh-words-") as scratch:
         setup = Path(scratch) / FILE
@@ -59,18 +70,18 @@ async def run(nodes: int) -> list[FaultRecord]:
             await nursery.start(words.run)
             await cluster.start_all()
             await cluster.wait(is_brought_up, deadline_s=UP_S, what="the network to come up")
-            for text in WORDS:
-                said = parse(text, words.population)
+            for word in WORDS:
+                said = parse(word, words.population) if isinstance(word, str) else Hurting(word)
                 if not isinstance(said, Hurting):
-                    words.say(text)
-                    await trio.sleep(CALM_S)
+                    if not only:
+                        words.say(str(word))
+                        await trio.sleep(CALM_S)
                     continue
-                faults = words.faults
-                number = await faults.begin(said.fault)
-                await trio.sleep(LASTS_S)
-                await faults.end(number)
-                found.append(record_of(faults, number))
-                print(f"  {text}", flush=True)
+                kind = said.fault.kind
+                if only and kind not in only:
+                    continue
+                found.append(await hurt(words, said.fault, LONGER_S.get(kind, LASTS_S)))
+                print(f"  {kind}", file=sys.stderr, flush=True)
                 await cluster.wait(
                     lambda all_: len(all_.up()) == nodes, deadline_s=UP_S, what="all to be back"
                 )
@@ -79,18 +90,35 @@ async def run(nodes: int) -> list[FaultRecord]:
     return found
 
 
-def record_of(faults: LiveFaults, number: int) -> FaultRecord:
-    """What a fault did."""
-    return faults.records[number]
+async def hurt(words: Console, fault: Fault, lasts_s: float) -> FaultRecord:
+    """Do one fault for a while; its record."""
+    number = await words.faults.begin(fault)
+    if fault.kind == "few_files":
+        await knock(words.cluster.nodes[5], lasts_s)
+    else:
+        await trio.sleep(lasts_s)
+    await words.faults.end(number)
+    return words.faults.records[number]
+
+
+async def knock(node: LiveNode, lasts_s: float) -> None:
+    """Hold sockets to a node open and say nothing."""
+    assert node.ready is not None, "it serves"
+    _, _, host, _, port = node.ready.addresses[0].split("/")[:5]
+    async with AsyncExitStack() as held:
+        for _ in range(KNOCKS):
+            await held.enter_async_context(await trio.open_tcp_stream(host, int(port)))
+        await trio.sleep(lasts_s)
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=6)
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of these kinds")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     arguments = parser.parse_args()
-    found = trio.run(run, arguments.nodes)
+    found = trio.run(run, arguments.nodes, set(arguments.only))
     if arguments.json:
         rows = [{"word": one.kind, "asked": one.what, "measured": one.measured} for one in found]
         print(json.dumps(rows))

@@ -47,6 +47,8 @@ class Probe:
         self._seen: dict[int, NodeState] = {}
         self._cpu_s: dict[int, float] = {}
         self._peers_before = 0
+        self._starts_before: dict[int, int] = {}
+        self._restarts = 0
 
     async def begin(self) -> None:
         """Before the harm: nodes begin to measure anew."""
@@ -54,10 +56,12 @@ class Probe:
             self._before = await self._hands.measure(self._nodes)
         self._cpu_s = self._processors()
         self._peers_before = self._peers()
+        self._starts_before = self._starts()
         self._began_s = time.monotonic()
 
     async def before_end(self) -> None:
         """Before the harm is undone."""
+        self._restarts = sum(self._starts().values()) - sum(self._starts_before.values())
         if self._asks_nodes:
             self._during = await self._hands.measure(self._nodes)
         self._seen = {index: self._hands.cluster.nodes[index].state for index in self._nodes}
@@ -91,7 +95,9 @@ class Probe:
                 ]
                 return f"at most {max(shares, default=0):.1%} of a core used, {lasted_s:.1f} s"
             case schema.Churn():
-                return f"{lasted_s:.1f} s"
+                back = self._restarts
+                away = sum(found is NodeState.DOWN for found in self._seen.values())
+                return f"{back} came back, {away} away at its end, {lasted_s:.1f} s"
             case _:
                 return self._told(lasted_s)
 
@@ -104,6 +110,10 @@ class Probe:
         pids = [self._hands.cluster.nodes[index].pid for index in self._nodes]
         found = {pid: usage(pid) for pid in pids if pid is not None}
         return {pid: one.cpu_s for pid, one in found.items() if one is not None}
+
+    def _starts(self) -> dict[int, int]:
+        """Processes that the victims have had."""
+        return {index: self._hands.cluster.nodes[index].starts for index in self._nodes}
 
     def _peers(self) -> int:
         """Connections of the victims, as they told last."""

@@ -35,3 +35,35 @@ def test_it_says_what_it_found(name: str, capsys: pytest.CaptureFixture[str]) ->
     found["main"].__globals__["run"] = lambda *numbers, **words: 7
     found["main"]()
     assert "7" in capsys.readouterr().out
+
+
+# ---- the soak, without its processes -----------------------------------------------------------
+
+
+def lives(soak: dict[str, Any], **gained: float) -> list[Any]:
+    """A minute of one process whose chain grows by a block every two seconds."""
+    rest = {"memory": 50 * 2**20, "descriptors": 40, "tasks": 60, "disk": 2**20}
+    return [
+        soak["Sample"](
+            at_s=2.0 * tick,
+            process=1,
+            height=tick,
+            **{name: int(rest[name] + gained.get(name, 0) * tick) for name in rest},
+        )
+        for tick in range(30)
+    ]
+
+
+def test_a_soak_lets_the_chain_grow_and_nothing_else() -> None:
+    soak = example("soak")
+    (calm,) = soak["judged"]({0: lives(soak, disk=40_000, memory=10_000)}, 60.0)
+    assert (calm.too_much, calm.lived_s) == ((), 58.0)
+    assert calm.gained["disk"] > 500_000
+    for name, leak in (("memory", 2**20), ("descriptors", 2), ("tasks", 4), ("disk", 2**20)):
+        (found,) = soak["judged"]({0: lives(soak, **{name: leak})}, 60.0)
+        assert found.too_much == (name,)
+
+
+def test_a_process_that_hardly_lived_is_not_judged() -> None:
+    soak = example("soak")
+    assert soak["judged"]({0: lives(soak)[:5], 1: []}, 60.0) == []
