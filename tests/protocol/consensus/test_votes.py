@@ -195,6 +195,7 @@ def test_forgotten_rounds_take_their_evidence_along_and_pinned_ones_stay() -> No
 def test_forgetting_a_round_takes_no_evidence_of_lower_rounds_that_stay() -> None:
     votes = keeper()
     for round_ in ("69999", "70000", "70001"):  # Objects of their own, unlike small numbers.
+        votes.add(vote("prevote", "v2", int(round_), "A"), current=ZERO)
         for text in ("A", "B"):
             votes.add(vote("prevote", "v1", int(round_), text), current=ZERO)
     votes.forget(below=Round(70_001), pinned=[Round(69_999)])
