@@ -1,6 +1,7 @@
 """What every test shares: trio as the event loop, and two hypothesis profiles."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -17,3 +18,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def anyio_backend() -> str:
     """Async tests run on trio, as the node does."""
     return "trio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Ctrl-C ends the run: a nursery raises it in a group, which would fail one test alone."""
+    try:
+        return (yield)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from group
+        raise

@@ -306,7 +306,7 @@ async def test_metrics_show_gossip_under_names_that_people_know(
     assert f'gossipsub_mesh_peer_counts{{topic="{ads}"}} 0.0' in lines
     assert "p2p_pubsub_duplicate_total 0.0" in lines
     assert 'p2p_pubsub_rpc_drop_total{priority="votes"} 0.0' in lines
-    assert 'gossipsub_rpc_overflows_total 0.0' in lines
+    assert "gossipsub_rpc_overflows_total 0.0" in lines
     assert 'gossipsub_peer_score_bucket{le="0.0"} 1.0' in lines
     assert 'gossipsub_peers_below_threshold{threshold="graylist"} 0.0' in lines
 
