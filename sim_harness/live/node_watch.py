@@ -1,6 +1,7 @@
 """What a node process tells the harness of itself: events, statuses, signed words, bans."""
 
 import os
+import resource
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ class Watcher:
             heard=counters.received,
             duplicates=counters.duplicates,
             unpaid=self._unpaid(),
-            descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors=_descriptors(),
             tasks=statistics.tasks_living,
             proposer=advance(state.priorities, state.validators)[1],
             mesh=min((len(replica.gossip.mesh(topic)) for topic in topics), default=0),
@@ -196,3 +197,11 @@ class Watcher:
             return 0
         rows = decode(data, tuple[RewardRow, ...], bytes_max=BLOCK_BYTES_MAX)
         return sum(row.received for row in rows if row.provider == self._node.account)
+
+
+def _descriptors() -> int:
+    """How many are open; the limit where none is left to look with."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,6 +1,7 @@
 """Memory and processor time of processes, as the kernel counts them."""
 
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,11 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def resident_bytes() -> int:
-    """Physical memory of this process, shared pages included."""
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    """Physical memory of this process, shared pages included; its peak if no file can be opened."""
+    try:
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
