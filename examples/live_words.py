@@ -61,7 +61,9 @@ async def run(nodes: int, only: set[str]) -> list[FaultRecord]:
     with tempfile.TemporaryDirectory(prefix="gigmesh-words-") as scratch:
         setup = Path(scratch) / FILE
         options = {"setup": str(setup), "report_ms": "200", "log_level": "warning"}
-        plan = LocalPlan(nodes=nodes, epoch_ms=1_000, seed=SEED, options=options)
+        plan = LocalPlan(
+            nodes=nodes, epoch_ms=1_000, seed=SEED, options=options, scratch=(setup.parent,)
+        )
         async with open_network(plan) as cluster, trio.open_nursery() as nursery:
             words = Console(cluster, seed=SEED, validators=4, setup=setup)
             await nursery.start(words.run)
