@@ -1,9 +1,9 @@
 """What the gossip machine remembers of one peer, and of one message, in bytes.
 
-    python -m benchmarks.gossip_memory [--json]
+    python -m benchmarks.gossip_memory [--json] [--rounds 8]
 
 Without scores, which would show the hostile peer out. `idle_peer` takes part in five topics and
-says nothing more. `hostile_peer` fills every table that a peer can fill, in each of `ROUNDS`
+says nothing more. `hostile_peer` fills every table that a peer can fill, in each of some
 heartbeats, while 1,200 messages a heartbeat come in, and never takes an RPC, so that everything due
 to it waits: what is remembered more than of a peer that is silent. Messages that wait in its queue
 are part of it (`hostile_queue`). `gone_peer` is what is left of it some heartbeats after it went.
@@ -168,7 +168,7 @@ def remembered(rounds: int, *, attacked: bool) -> tuple[int, int, int]:
     return here, here + growth(part), queue
 
 
-def measure(rounds: int = ROUNDS) -> dict[str, int]:
+def measure(rounds: int) -> dict[str, int]:
     """All figures by name, in bytes."""
     tracemalloc.start()
     try:
@@ -194,8 +194,10 @@ def measure(rounds: int = ROUNDS) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    figures = measure()
-    if parser.parse_args().json:
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="heartbeats of an attack")
+    args = parser.parse_args()
+    figures = measure(args.rounds)
+    if args.json:
         print(json.dumps(figures))
     else:
         for key, value in figures.items():
