@@ -2,8 +2,11 @@
 
 from itertools import pairwise
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from p2p.model.inputs import PeerDisconnected, TimerFired
-from p2p.model.requests import ADS_KNOWN_MAX
+from p2p.model.requests import AD_MARK_BYTES, ADS_KNOWN_MAX
 from p2p.primitives.keys import Key
 from p2p.primitives.signing import Verified
 from p2p.primitives.units import Millis, PeerId
@@ -15,6 +18,7 @@ from p2p.protocol.registry.interface import (
     AskFailed,
     RegistryEffect,
 )
+from p2p.protocol.registry.table import AdTable, Allowance, Entry
 from tests.protocol.test_registry import (
     NOW,
     OTHERS,
@@ -151,3 +155,26 @@ def test_a_large_table_is_compared_range_by_range() -> None:
 
 def account(key: Key) -> bytes:
     return key.account
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3))), st.integers(0, 5))
+def test_marks_follow_the_ads_of_a_table(steps: list[tuple[int, int]], after: int) -> None:
+    """Given ads that come, are replaced and expire; then marks are those of the ads that stay."""
+    table = AdTable(100)
+    for number, seq in steps:
+        ad = make_ad(OTHERS[number], seq=seq, ttl_s=30 * seq)
+        entry = table.entry(OTHERS[number].account)
+        if entry is None:
+            table.put(Entry(ad, Allowance(NOW, gap_ms=1, burst_max=1)))
+        elif seq == 1:
+            table.drop_expired(Millis(NOW + 45_000))
+        else:
+            table.renew(entry, ad)
+    above = [ad.value for ad in table.above(OTHERS[after].account, 4)]
+    marks, last = table.marks(OTHERS[after].account, b"", 4)
+    assert marks == b"".join(ad.signature[:AD_MARK_BYTES] for ad in above)
+    assert last == (above[-1].provider if len(above) == 4 else b"")
+    until = OTHERS[min(after + 2, 5)].account
+    assert table.marks(OTHERS[after].account, until, 12)[0] == b"".join(
+        ad.signature[:AD_MARK_BYTES] for ad in above if ad.provider <= until
+    )

@@ -7,7 +7,8 @@ them (IHAVE) and ask (IWANT).
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from p2p.model.rpc import Message, MessageId
 from p2p.primitives.units import PeerId
@@ -17,17 +18,17 @@ from p2p.protocol.gossip.parameters import GossipParameters
 class SeenIds:
     """Message ids by the moment at which they are forgotten; time to live is not extended."""
 
-    __slots__ = ("_count_max", "_order", "_rejected", "_ttl_ms", "_until_ms")
+    __slots__ = ("_count_max", "_order", "_ttl_ms", "_until_ms", "has", "rejected")
 
     def __init__(self, parameters: GossipParameters) -> None:
         self._ttl_ms = parameters.seen_ttl_ms
         self._count_max = parameters.seen_max
         self._until_ms: dict[MessageId, int] = {}
+        self.has: Final[Callable[[MessageId], bool]] = self._until_ms.__contains__
+        """Whether an id was seen."""
         self._order: deque[MessageId] = deque()
-        self._rejected: set[MessageId] = set()
-
-    def __contains__(self, message_id: MessageId) -> bool:
-        return message_id in self._until_ms
+        self.rejected: set[MessageId] = set()
+        """Ids of messages that were found false."""
 
     def __len__(self) -> int:
         return len(self._until_ms)
@@ -46,21 +47,18 @@ class SeenIds:
     def reject(self, message_id: MessageId) -> None:
         """Remember, as long as the id itself, that its message is false."""
         if message_id in self._until_ms:
-            self._rejected.add(message_id)
-
-    def is_rejected(self, message_id: MessageId) -> bool:
-        """Whether the message was found false."""
-        return message_id in self._rejected
+            self.rejected.add(message_id)
 
     def expire(self, now_ms: int) -> None:
         """Forget what is too old."""
-        while self._order and self._until_ms[self._order[0]] <= now_ms:
+        order, until_ms = self._order, self._until_ms
+        while order and until_ms[order[0]] <= now_ms:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         message_id = self._order.popleft()
         del self._until_ms[message_id]
-        self._rejected.discard(message_id)
+        self.rejected.discard(message_id)
 
 
 class _Kept:

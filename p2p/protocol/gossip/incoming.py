@@ -144,7 +144,7 @@ class Incoming:
     ) -> None:
         self._counters.received += 1
         message_id = message.id
-        if message.topic not in self._mesh:
+        if not self._mesh.has(message.topic):
             self._counters.unwanted += 1
             return
         neighbour.spoke[message.topic] = None
@@ -155,7 +155,7 @@ class Incoming:
         elif len(message.data) > self._parameters.message_bytes_max:
             self._blame(neighbour, message.topic)
             faults[Reason.TOO_LARGE] = f"a message of {len(message.data)} bytes"
-        elif message_id in self._seen or message_id in self._validations:
+        elif self._seen.has(message_id) or self._validations.get(message_id) is not None:
             self._receive_again(neighbour, message, now_ms, faults)
         elif not self._validations.has_room(message, neighbour):
             # Not marked as seen: it may come again when there is room.
@@ -185,17 +185,19 @@ class Incoming:
     def _receive_again(
         self, neighbour: Neighbour, message: Message, now_ms: int, faults: dict[Reason, str]
     ) -> None:
-        if self._seen.is_rejected(message.id):
+        message_id = message.id
+        if message_id in self._seen.rejected:
             # gossipsub v1.1: invalid messages count against everyone who sends them
             self._blame(neighbour, message.topic)
             faults[Reason.MALFORMED] = "a message that was found false before"
             return
         self._counters.duplicates += 1
-        neighbour.outbox.forget_message(message)
-        pending = self._validations.get(message.id)
+        if neighbour.outbox.messages:
+            neighbour.outbox.forget_message(message)
+        pending = self._validations.get(message_id)
         if pending is not None:
             pending.senders[neighbour.peer] = None
-        elif self._cache.is_near_first(neighbour.peer, message.id, now_ms):
+        elif self._cache.is_near_first(neighbour.peer, message_id, now_ms):
             # gossipsub v1.1: P3: near-first deliveries
             self._scores.delivered_too(neighbour.standing, message.topic)
 
@@ -209,7 +211,7 @@ class Incoming:
         match verdict.verdict:
             case Verdict.ACCEPT:
                 self._counters.delivered += 1
-                if pending.message.topic in self._mesh:
+                if self._mesh.has(pending.message.topic):
                     self._reward(pending)
                     self._forward(pending, now_ms)
             case Verdict.REJECT:

@@ -85,7 +85,7 @@ class LazyGossip:
         wanted: dict[MessageId, None] = {}
         for ihave in ihaves:
             self._counters.ihave_received += len(ihave.ids)
-            if ihave.topic in mesh:
+            if mesh.has(ihave.topic):
                 neighbour.spoke[ihave.topic] = None
                 if len(ihave.ids) <= OFFERED_MAX:
                     neighbour.offered[ihave.topic] = ihave.ids
@@ -186,14 +186,16 @@ class LazyGossip:
             chosen = chosen + self._neighbours.draw(members, count - len(chosen))
         ids_max = self._parameters.ihave_ids_max
         offer = IHave(topic, tuple(ids[:ids_max]))
-        window = self._cache.window
+        window, newest = self._cache.window, self._cache.newest(topic)
         for neighbour in chosen:
             told = neighbour.told.get(topic, -1)
             neighbour.told[topic] = window
             if len(ids) > ids_max:
                 # Other ones for every peer: together the peers hear of all.
                 offer = IHave(topic, tuple(self._draws.sample(ids, ids_max)))
-            elif self._knows_all(neighbour, topic, offer.ids, told):
+            elif told >= newest or _offered_all(neighbour, topic, offer.ids):
+                # Beyond the specification: nothing in it is new to the peer. It heard of all by us
+                # at an earlier heartbeat, or has just offered all of it itself.
                 continue
             self._counters.ihave_sent += len(offer.ids)
             neighbour.outbox.add_ihave(offer)
@@ -211,14 +213,7 @@ class LazyGossip:
             if peer not in self._neighbours.direct and score(neighbour) >= threshold
         }
 
-    def _knows_all(
-        self, neighbour: Neighbour, topic: str, ids: tuple[MessageId, ...], told: int
-    ) -> bool:
-        """Beyond the specification: whether a peer needs no offer, as nothing in it is new to it.
 
-        It heard of all by us at an earlier heartbeat, or has just offered all of it itself.
-        """
-        if told >= self._cache.newest(topic):
-            return True
-        offered = neighbour.offered.get(topic)
-        return offered is not None and all(one in offered for one in ids)
+def _offered_all(neighbour: Neighbour, topic: str, ids: tuple[MessageId, ...]) -> bool:
+    offered = neighbour.offered.get(topic)
+    return offered is not None and set(offered).issuperset(ids)

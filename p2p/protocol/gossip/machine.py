@@ -274,7 +274,7 @@ class Gossip:
             neighbour.outbox.add_subscription(topic, subscribe=True)
 
     def _subscribe(self, topic: str, now_ms: int) -> None:
-        if topic in self._mesh:
+        if self._mesh.has(topic):
             return
         if len(self._mesh) >= self.parameters.topics_max:
             raise ValueError(f"more than {self.parameters.topics_max} topics")
@@ -284,7 +284,7 @@ class Gossip:
         self._mesh.join(topic, now_ms)
 
     def _unsubscribe(self, topic: str, now_ms: int) -> None:
-        if topic not in self._mesh:
+        if not self._mesh.has(topic):
             return
         for neighbour in self._neighbours.all():
             neighbour.outbox.add_subscription(topic, subscribe=False)
@@ -300,7 +300,7 @@ class Gossip:
         if message.id in self._cache:
             return
         self._validations.pop(message.id)  # it came from others too: our word is the verdict
-        if message.id not in self._seen:
+        if not self._seen.has(message.id):
             self._seen.add(message.id, now_ms)
         self._cache.put(message)
         self._counters.published += 1

@@ -13,7 +13,7 @@ Source: libp2p specs, gossipsub v1.0 (topic membership, heartbeat) and v1.1 (exp
 agreements, backoff, outbound mesh quotas, opportunistic grafting, score thresholds).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2p.model.effects import Penalize
@@ -85,6 +85,7 @@ class Mesh:
         "_parameters",
         "_unsettled",
         "backoffs",
+        "has",
     )
 
     def __init__(
@@ -96,13 +97,12 @@ class Mesh:
         self._opportunistic_ms: int | None = None
         """When the meshes' medians are looked at next."""
         self._links: dict[str, dict[PeerId, Neighbour]] = {}
+        self.has: Final[Callable[[str], bool]] = self._links.__contains__
+        """Whether a topic is ours."""
         self._unsettled: dict[str, None] = {}
         """Topics whose links changed since the heartbeat found nothing to do about them."""
         self._fanout: dict[str, _Fanout] = {}
         self.backoffs = Backoffs(parameters)
-
-    def __contains__(self, topic: str) -> bool:
-        return topic in self._links
 
     def __len__(self) -> int:
         return len(self._links)

@@ -44,7 +44,6 @@ class Outbox:
 
     __slots__ = (
         "_bytes",
-        "_count",
         "_dropped",
         "_idontwant",
         "_ihave",
@@ -57,6 +56,7 @@ class Outbox:
         "_subscriptions",
         "_waiting",
         "in_flight",
+        "messages",
         "peer",
     )
 
@@ -86,12 +86,8 @@ class Outbox:
         self._overdue: int | None = None
         """Class whose first message did not fit into the last RPC: it starts the next one."""
         self._bytes = 0
-        self._count = 0
-
-    @property
-    def messages(self) -> int:
-        """How many messages wait."""
-        return self._count
+        self.messages = 0
+        """How many wait."""
 
     @property
     def bytes(self) -> int:
@@ -107,24 +103,24 @@ class Outbox:
         if message.id in queue:
             return
         queue[message.id] = message
-        self._count += 1
+        self.messages += 1
         self._bytes += message.size
         due = self._patient if priority is Priority.ADS else self._waiting
         due[self.peer] = self
         if (
-            self._count > self._parameters.queue_messages_max
+            self.messages > self._parameters.queue_messages_max
             or self._bytes > self._parameters.queue_bytes_max
         ):
             self._shed()
 
     def forget_message(self, message: Message) -> None:
         """The peer has shown that it has the message: do not send it."""
-        if self._count:
+        if self.messages:
             self._pop(self._parameters.priority(message.topic), message.id)
 
     def forget_id(self, message_id: MessageId) -> None:
         """The peer has said that it has a message: do not send it."""
-        if self._count:
+        if self.messages:
             for priority, queue in enumerate(self._queues):
                 if message_id in queue:
                     self._pop(priority, message_id)
@@ -179,7 +175,7 @@ class Outbox:
                 self._pop(priority, next(iter(queue)))
                 self._dropped[priority] += 1
                 if (
-                    self._count <= parameters.queue_messages_max
+                    self.messages <= parameters.queue_messages_max
                     and self._bytes <= parameters.queue_bytes_max
                 ):
                     return
@@ -187,7 +183,7 @@ class Outbox:
     def _pop(self, priority: int, message_id: MessageId) -> None:
         message = self._queues[priority].pop(message_id, None)
         if message is not None:
-            self._count -= 1
+            self.messages -= 1
             self._bytes -= message.size
 
     # ---- what leaves
@@ -197,11 +193,11 @@ class Outbox:
         has_control = (
             self._ihave or self._iwant or self._idontwant or self._links or self._subscriptions
         )
-        if not has_control and not self._count:
+        if not has_control and not self.messages:
             return None
         if not has_control and self._overdue is None:
-            return self._take_only() if self._count == 1 else Rpc((), self._take_messages(0))
-        if not self._count and self._has_offers_alone():
+            return self._take_only() if self.messages == 1 else Rpc((), self._take_messages(0))
+        if not self.messages and self._has_offers_alone():
             return self._take_offers()
         overdue = self._take_overdue() if self._overdue is not None else ()
         if overdue and overdue[0].size > self._parameters.rpc_bytes_max:
@@ -237,14 +233,14 @@ class Outbox:
 
     def _take_only(self) -> Rpc | None:
         """The usual case: one message waits, and leaves alone, however large it is."""
-        self._count = self._bytes = 0
+        self.messages = self._bytes = 0
         for queue in self._queues:
             if queue:
                 return queue.popitem()[1].alone
         return None
 
     def _take_messages(self, used: int) -> tuple[Message, ...]:
-        if not self._count:
+        if not self.messages:
             return ()
         taken: list[Message] = []
         for priority, queue in enumerate(self._queues):

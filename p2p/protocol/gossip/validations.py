@@ -5,6 +5,9 @@ is checked or delivered twice. Peers that send it meanwhile are remembered: they
 share the fault if it is false.
 """
 
+from collections.abc import Callable
+from typing import Final
+
 from p2p.model.rpc import Message, MessageId
 from p2p.primitives.units import PeerId
 from p2p.protocol.gossip.neighbours import Neighbour
@@ -26,15 +29,14 @@ class Pending:
 class Validations:
     """Messages at the verifier, oldest first, bounded by number, by bytes and by sender."""
 
-    __slots__ = ("_bytes", "_parameters", "_pending")
+    __slots__ = ("_bytes", "_parameters", "_pending", "get")
 
     def __init__(self, parameters: GossipParameters) -> None:
         self._parameters = parameters
         self._pending: dict[MessageId, Pending] = {}
+        self.get: Final[Callable[[MessageId], Pending | None]] = self._pending.get
+        """A message at the verifier, or None."""
         self._bytes = 0
-
-    def __contains__(self, message_id: MessageId) -> bool:
-        return message_id in self._pending
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -43,10 +45,6 @@ class Validations:
     def bytes(self) -> int:
         """Size of the messages at the verifier."""
         return self._bytes
-
-    def get(self, message_id: MessageId) -> Pending | None:
-        """A message at the verifier, or None."""
-        return self._pending.get(message_id)
 
     def has_room(self, message: Message, sender: Neighbour) -> bool:
         """Whether one more may be checked."""

@@ -197,7 +197,7 @@ class Registry:
             return self._note_conflict(entry, ad)
         if not entry.allowance.take(now_ms):
             return [Judge(Verdict.IGNORE, Reason.TOO_MANY)]
-        entry.ad, entry.in_conflict = ad, False
+        self._table.renew(entry, ad)
         return self._learned(value)
 
     def _judge_own(self, ad: CapacityAd, now_ms: Millis) -> list[RegistryEffect]:

@@ -74,9 +74,7 @@ class Pulls:
     def ask(self, peer: PeerId, *, after: bytes = b"", pages: int = 0) -> list[Order]:
         """For what we lack of providers above `after`."""
         self._fresh.pop(peer, None)
-        ours = [ad.value for ad in self._table.above(after, ADS_KNOWN_MAX)]
-        until = ours[-1].provider if len(ours) == ADS_KNOWN_MAX else b""
-        known = b"".join([ad.signature[:AD_MARK_BYTES] for ad in ours])
+        known, until = self._table.marks(after, b"", ADS_KNOWN_MAX)
         order = AskAds(peer, after, self._parameters.page_max, until, known)
         self._asked[peer], self._pages[peer] = order, pages
         return [order]
@@ -106,11 +104,9 @@ def missing(
     table: AdTable, *, after: bytes, count: int, until: bytes, known: bytes
 ) -> list[CapacityAd]:
     """What a neighbour lacks of the providers above `after` and up to `until`, upwards."""
+    if table.marks(after, until, ADS_KNOWN_MAX + 1)[0] == known:
+        return []  # the usual case: it knows all that we know
     size = AD_MARK_BYTES
-    if known and not until:
-        ours = table.above(after, len(known) // size + 1)
-        if b"".join([ad.value.signature[:size] for ad in ours]) == known:
-            return []  # the usual case: it knows all that we know
     marks = frozenset(known[at : at + size] for at in range(0, len(known), size))
     found: list[CapacityAd] = []
     while len(found) < count:

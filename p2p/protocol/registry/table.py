@@ -9,10 +9,11 @@ Which ad stays when the table is full:
 - an account at stake is never displaced.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from p2p.model.ad import CapacityAd
+from p2p.model.requests import AD_MARK_BYTES
 from p2p.primitives.digests import digest
 from p2p.primitives.signing import Verified
 from p2p.primitives.units import MIB, AccountId, Amount, Millis, div_ceil
@@ -58,6 +59,8 @@ class AdTable:
         self._entries: dict[AccountId, Entry] = {}
         self._ordered: list[AccountId] = []
         """The providers, sorted."""
+        self._marks = bytearray()
+        """The beginning of each one's signature, in that order."""
 
     def entry(self, provider: AccountId) -> Entry | None:
         """The provider's entry."""
@@ -66,9 +69,34 @@ class AdTable:
     def put(self, entry: Entry) -> None:
         """Add an entry, or replace the provider's."""
         provider = entry.ad.value.provider
+        at = bisect_left(self._ordered, provider)
         if provider not in self._entries:
-            insort(self._ordered, provider)
+            self._ordered.insert(at, provider)
+            self._marks[at * AD_MARK_BYTES : at * AD_MARK_BYTES] = bytes(AD_MARK_BYTES)
         self._entries[provider] = entry
+        self._mark(at, entry.ad)
+
+    def renew(self, entry: Entry, ad: Verified[CapacityAd]) -> None:
+        """A provider's newer ad takes the place of one that is here."""
+        entry.ad, entry.in_conflict = ad, False
+        self._mark(bisect_left(self._ordered, ad.value.provider), ad)
+
+    def _mark(self, at: int, ad: Verified[CapacityAd]) -> None:
+        mark = ad.value.signature[:AD_MARK_BYTES].ljust(AD_MARK_BYTES, b"\0")
+        self._marks[at * AD_MARK_BYTES : (at + 1) * AD_MARK_BYTES] = mark
+
+    def marks(self, after: bytes, until: bytes, count: int) -> tuple[bytes, bytes]:
+        """Marks of the first providers above `after`, up to `until` if one is named.
+
+        With the last of these providers, empty when there are fewer than `count`.
+        """
+        start = bisect_right(self._ordered, after)
+        end = bisect_right(self._ordered, until) if until else len(self._ordered)
+        last = b""
+        if end - start >= count:
+            end = start + count
+            last = self._ordered[end - 1]
+        return bytes(self._marks[start * AD_MARK_BYTES : end * AD_MARK_BYTES]), last
 
     def is_full(self) -> bool:
         """Whether a new provider would be one too many."""
@@ -120,7 +148,9 @@ class AdTable:
 
     def _drop(self, provider: AccountId) -> None:
         del self._entries[provider]
-        del self._ordered[bisect_left(self._ordered, provider)]
+        at = bisect_left(self._ordered, provider)
+        del self._ordered[at]
+        del self._marks[at * AD_MARK_BYTES : (at + 1) * AD_MARK_BYTES]
 
 
 def cost(ad: CapacityAd, need: Need) -> Amount:
