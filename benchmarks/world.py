@@ -54,7 +54,7 @@ class Size(msgspec.Struct, frozen=True):
     measured_s: int
     heard_ms: int | None = None
     """Of the registry, where not its own: nodes that start in one second first meet, then advertise
-    within as long again, once. Else each says it four times, mostly before it is connected."""
+    within as long again, once. Else each says it five times, mostly before it is connected."""
 
 
 SIZES: Final = {
@@ -106,7 +106,15 @@ def make(size: Size) -> World:
     """The world, about to start."""
     registry = RegistryParameters()
     if size.heard_ms is not None:
-        registry = msgspec.structs.replace(registry, heard_ms=size.heard_ms, early_ms=())
+        registry = msgspec.structs.replace(
+            registry,
+            heard_ms=size.heard_ms,
+            early_ms=(),
+            publish_alone=False,
+            pull_ms_min=size.heard_ms,
+            pull_ms_max=max(size.heard_ms, registry.pull_ms_max),
+            asks_max=0,
+        )
     return World(
         seed=SEED,
         nodes=size.nodes,
@@ -166,6 +174,7 @@ def row(size: Size) -> Row:
 
 def row_elsewhere(nodes: int) -> Row:
     """Measure one size in a new process, whose memory is its own. Raises CalledProcessError."""
+    print(f"{nodes} nodes ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "benchmarks.world", "--row", str(nodes)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return msgspec.json.decode(done.stdout, type=Row)

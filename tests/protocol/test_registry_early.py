@@ -3,11 +3,18 @@
 from p2p.model.inputs import PeerConnected, PeerDisconnected, TimerFired
 from p2p.primitives.units import Millis
 from p2p.protocol.registry import Registry
-from p2p.protocol.registry.interface import RENEW_TIMER, AskAds, RegistryEffect, RegistryParameters
+from p2p.protocol.registry.interface import (
+    RENEW_TIMER,
+    AddressesKnown,
+    AskAds,
+    RegistryEffect,
+    RegistryParameters,
+)
 from tests.protocol.test_registry import (
     NOW,
     OTHERS,
     connect,
+    new_registry,
     published,
     started_registry,
     timers,
@@ -60,3 +67,12 @@ def test_a_second_neighbour_does_not_begin_the_early_moments_anew() -> None:
     effects = connect(registry, OTHERS[0])
     follow(registry, timers(effects)[RENEW_TIMER], 4)
     assert timers(connect(registry, OTHERS[1], NOW + 100_000)) == {}
+
+
+def test_an_ad_that_nobody_could_hear_is_kept_back_where_that_is_wanted() -> None:
+    registry = new_registry(RegistryParameters(publish_alone=False))
+    assert published(registry.step(AddressesKnown(("/ip4/127.0.0.1/tcp/1",)), NOW)) == []
+    assert [ad.value.seq for ad in registry.ads()] == [1]
+    effects = connect(registry, OTHERS[0])
+    (_, effects), _ = follow(registry, timers(effects)[RENEW_TIMER], 1)
+    assert [ad.seq for ad in published(effects)] == [2]

@@ -46,6 +46,9 @@ class RegistryParameters(msgspec.Struct, frozen=True):
     """After the first connection: our ad leaves again, and one neighbour is asked for its ads, as
     whatever was said before the mesh stood may have reached nobody. Ascending; a quarter more by
     lot."""
+    publish_alone: bool = True
+    """Publish also while nobody is connected: gossip then offers the ad to the first who come. Of
+    thousands that start in one moment, each would offer it to all and its successor soon after."""
     asks_max: int = 3
     """Neighbours asked for their ads after a time alone."""
     pull_ms_min: int = 2_000

@@ -374,7 +374,7 @@ class Registry:
         self._renew_ms = Millis(now_ms + min(late_ms, self._until_early_ms(now_ms)))
         return [
             self._own.saved(with_offer=offer_changed),
-            PublishAd(ad),
+            *([PublishAd(ad)] if self._neighbours or self._parameters.publish_alone else []),
             AdLearned(self._me, ad.value.seq, ad.value.addrs),
             *dropped,
             SetTimer(RENEW_TIMER, self._renew_ms),
