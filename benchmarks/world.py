@@ -29,7 +29,7 @@ from p2p.model.parameters import Parameters
 from p2p.primitives.units import KIB, Millis
 from p2p.protocol.registry import RegistryParameters
 from p2p.protocol.replica import NodeParameters
-from sim_harness.virtual.conditions import height_min
+from sim_harness.virtual.conditions import height_at_least, height_min
 from sim_harness.virtual.spans import minutes, seconds
 from sim_harness.virtual.workload import Trade, Transfers
 from sim_harness.virtual.world import World
@@ -150,7 +150,7 @@ def row(size: Size) -> Row:
             windows.append((WINDOW / 1_000, *watch.read()))
     else:
         start_s = start_cpu_s = 0.0
-        taken = world.run_until(lambda _: height_min(world.nodes) >= HEIGHTS, within=HEIGHTS_WITHIN)
+        taken = world.run_until(height_at_least(HEIGHTS), within=HEIGHTS_WITHIN)
         windows = [(taken / 1_000, *starting.read())]
     world.check()
     virtual_s, cpu_s = sum(one[0] for one in windows), sum(one[1] for one in windows)

@@ -33,7 +33,9 @@ def height_min(nodes: Group) -> int:
 
 def height_at_least(height: int, nodes: Group | None = None) -> Condition:
     """These nodes, or all, run and have committed a height."""
-    return lambda world: height_min(world.nodes if nodes is None else nodes) >= height
+    return lambda world: all(
+        node.height >= height for node in (world.nodes if nodes is None else nodes)
+    )
 
 
 def caught_up(*groups: Group) -> Condition:

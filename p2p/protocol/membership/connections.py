@@ -40,6 +40,8 @@ class Connections:
     def __init__(self, me: PeerId, parameters: MembershipParameters, draws: Draws) -> None:
         self._me, self._parameters, self._draws = me, parameters, draws
         self._all: dict[PeerId, Connection] = {}
+        self._leaving = 0
+        """How many of them we ordered to hang up."""
         self.wanted: frozenset[AccountId] = frozenset()
         self.sought: tuple[AccountId, ...] = ()
         """The wanted accounts that we dial: as many as there is room for beside the target."""
@@ -55,13 +57,26 @@ class Connections:
 
     def add(self, peer: PeerId, now_ms: Millis, *, outbound: bool) -> Connection:
         """A connection stands."""
+        self.remove(peer)
         connection = self._all[peer] = Connection(now_ms, outbound=outbound)
         self._classify(peer, connection)
         return connection
 
     def remove(self, peer: PeerId) -> Connection | None:
         """A connection is gone."""
-        return self._all.pop(peer, None)
+        connection = self._all.pop(peer, None)
+        if connection is not None and connection.is_leaving:
+            self._leaving -= 1
+        return connection
+
+    def leave(self, connection: Connection) -> None:
+        """We order to hang one up."""
+        self._leaving += not connection.is_leaving
+        connection.is_leaving = True
+
+    def __len__(self) -> int:
+        """How many connections stand and are not being hung up."""
+        return len(self._all) - self._leaving
 
     def staying(self) -> list[PeerId]:
         """Peers whose connection is not being hung up, oldest first."""
@@ -122,7 +137,7 @@ class Connections:
 
     def is_crowded(self) -> bool:
         """Whether even a newcomer's grace must end."""
-        return len(self.staying()) > 2 * self._parameters.peers_max
+        return len(self) > 2 * self._parameters.peers_max
 
     def gives_way(self, now_ms: Millis) -> PeerId | None:
         """The guest that leaves for a newcomer in a crowd.
@@ -143,7 +158,7 @@ class Connections:
     def replaced(self, now_ms: Millis) -> list[PeerId]:
         """Own choices above `outbound_max`, by lot; as many as the target can spare."""
         surplus = self.own_choices() - self._parameters.outbound_max
-        spare = len(self.staying()) - self._parameters.peers_target
+        spare = len(self) - self._parameters.peers_target
         choices = self._removable(now_ms, outbound=True)
         return self._draws.sample(choices, min(surplus, spare))
 

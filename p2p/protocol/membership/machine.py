@@ -160,7 +160,7 @@ class Membership:
         effects += self._dial(now_ms, at_tick=True)
         effects += self._ask(now_ms)
         effects += self._persist(now_ms)
-        lacking = len(self.connected) < self._parameters.peers_target or bool(
+        lacking = len(self._connections) < self._parameters.peers_target or bool(
             self._connections.missing()
         )
         span_ms = self._parameters.tick_ms if lacking else self._parameters.tick_idle_ms
@@ -224,7 +224,7 @@ class Membership:
         connection = self._connections.get(peer)
         if connection is None or connection.is_leaving:
             return []
-        connection.is_leaving = True
+        self._connections.leave(connection)
         return [HangUp(peer, reason)]
 
     def _blame(self, peer: PeerId, reason: Reason, now_ms: Millis) -> list[MembershipEffect]:
@@ -275,7 +275,7 @@ class Membership:
         together would else make twice the connections that they need.
         """
         parameters = self._parameters
-        total = len(self.connected)
+        total = len(self._connections)
         lacking = parameters.outbound_min - self._connections.own_choices()
         if lacking <= 0 and at_tick and total < parameters.peers_target:
             lacking = 1
@@ -332,7 +332,7 @@ class Membership:
         """Ask a random neighbour for peers, when it is time."""
         parameters = self._parameters
         lost = [one for one in self._connections.missing() if self._is_lost(one)]
-        lacking = len(self.connected) < parameters.peers_target or bool(lost)
+        lacking = len(self._connections) < parameters.peers_target or bool(lost)
         span_ms = self._ask_span_ms if lacking else parameters.ask_ms
         if self._tick_ms is None or now_ms < self._asked_ms + span_ms:
             return []

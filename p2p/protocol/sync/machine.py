@@ -90,6 +90,8 @@ class Sync:
         self._asks: dict[int, _Ask] = {}
         self._held: list[_Held] = []
         self._applying: _Held | None = None
+        self._claimed = 0
+        """The greatest height that anybody ever claimed."""
         self._is_paused = False
         self._next_request_id = 1
         self._progress_ms: Millis | None = None
@@ -108,6 +110,8 @@ class Sync:
     @property
     def target_height(self) -> Height:
         """The greatest height that a neighbour claims who has not failed too often; or our own."""
+        if self._claimed <= self._height:
+            return Height(self._height)
         claims = [
             one.height
             for one in self._neighbours.values()
@@ -178,12 +182,14 @@ class Sync:
         neighbour = self._neighbours.get(peer)
         if neighbour is not None:
             neighbour.height = max(neighbour.height, height)
+            self._claimed = max(self._claimed, height)
         return []
 
     def _note_status(self, peer: PeerId, status: Status) -> list[SyncEffect]:
         neighbour = self._neighbours.get(peer)
         if neighbour is not None:
             neighbour.height, neighbour.lowest_height = status.height, status.lowest_height
+            self._claimed = max(self._claimed, status.height)
         return []
 
     def _forget(self, peer: PeerId) -> list[SyncEffect]:
@@ -265,7 +271,10 @@ class Sync:
     def _ask_on(self, now_ms: Millis) -> list[SyncEffect]:
         """Ask for the lowest gaps, as far as bounds and neighbours allow."""
         effects: list[SyncEffect] = []
-        if max([one.height for one in self._neighbours.values()], default=0) <= self._height:
+        if (
+            self._claimed <= self._height
+            or max([one.height for one in self._neighbours.values()], default=0) <= self._height
+        ):
             self._behind_since_ms = None
             return effects
         if self._behind_since_ms is None:
