@@ -166,10 +166,9 @@ class Links:
         heap = self._heap
         now_us = heap.now_us
         uplink = self.bytes_per_second
-        delay_us = self._latency(source, target) + int(self._draw() * self._jitter_span)
+        delay_us = self.delay_us(source, target)
         if self.weather.rules:
             uplink = self.weather.uplink(source, uplink)
-            delay_us += self.weather.extra_us(source, target)
             delay_us += self._repeated_us(connection, source, size, delay_us)
         free_us = self._uplinks_us.get(source, now_us)
         leaves_us = (max(now_us, free_us)) + size * 1_000_000 // uplink

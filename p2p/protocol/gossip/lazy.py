@@ -202,15 +202,15 @@ class LazyGossip:
 
     def _able(self, topic: str) -> Mapping[PeerId, Neighbour]:
         """Who may hear offers of a topic: explicit peers hear all anyway."""
-        able = self._neighbours.of_topic(topic)
-        unable = {**self._neighbours.direct, **self._neighbours.poor}
-        if not unable:
+        neighbours = self._neighbours
+        able = neighbours.of_topic(topic)
+        if not (neighbours.direct or neighbours.poor):
             return able
-        score, threshold = self._neighbours.score, self._parameters.scores.gossip_threshold
+        threshold = self._parameters.scores.gossip_threshold
         return {
             peer: neighbour
             for peer, neighbour in able.items()
-            if peer not in self._neighbours.direct and score(neighbour) >= threshold
+            if peer not in neighbours.direct and neighbours.score(neighbour) >= threshold
         }
 
 

@@ -131,16 +131,13 @@ class Replica:
 
     def step(self, item: ReplicaInput, now_ms: Millis) -> list[ReplicaEffect]:
         """Let one thing happen; what the world has to do about it, in order."""
-        if isinstance(item, RpcReceived):
-            self._wires.to_gossip(item, now_ms)  # nine of ten inputs: they take the short way
-        else:
-            self._route(item, now_ms)
+        self._route(item, now_ms)
         effects, self._wires.out = self._wires.out, []
         return effects
 
     def _route(self, item: ReplicaInput, now_ms: Millis) -> None:
         match item:
-            case RpcSent() | RpcReceived():
+            case RpcReceived() | RpcSent():
                 self._wires.to_gossip(item, now_ms)
             case MessageVerified():
                 self._judge.judge(item, now_ms)
