@@ -49,6 +49,8 @@ from p2p.primitives.units import MIB
 
 OUTBOX_BYTES_MAX: Final = 1 * MIB
 """Answers to a peer that reads nothing; beyond it the peer is dropped."""
+PINGS_MAX: Final = 2**32
+"""What a ping's number, four bytes, stays below."""
 REFUSED_MAX: Final = 256
 """Streams refused within `REFUSED_SPAN_S` before a peer counts as flooding."""
 REFUSED_SPAN_S: Final = 10.0
@@ -104,6 +106,8 @@ class Muxer:
         self._session = session
         self._memory = memory
         self._pinged_s = 0.0
+        self._pings = 0
+        """Number of the last ping, which its answer repeats."""
         self._accept: Callable[[MuxedStream], None] = MuxedStream.reset
         self._parity = 1 if initiator else 0
         self._next_id = 1 if initiator else 2
@@ -140,8 +144,7 @@ class Muxer:
             accept: takes each inbound stream, at once; calls its `release` when it is served.
         """
         self._accept = accept
-        self._pinged_s = trio.current_time()
-        self.enqueue_control(PING, SYN, 0, 1)
+        self.ping()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_loop)
@@ -150,6 +153,12 @@ class Muxer:
                 nursery.cancel_scope.cancel()
         finally:
             self.abort("the transport stopped")
+
+    def ping(self) -> None:
+        """Ask for a sign of life; the time until the answer becomes `rtt_s`."""
+        self._pinged_s = trio.current_time()
+        self._pings = (self._pings + 1) % PINGS_MAX
+        self.enqueue_control(PING, SYN, 0, self._pings)
 
     def open_stream(self) -> MuxedStream:
         """A new outbound stream. Raises MuxerError."""
@@ -372,8 +381,8 @@ class Muxer:
         elif kind == PING:
             if flags & SYN:
                 self.enqueue_control(PING, ACK, 0, value)
-            elif not self.rtt_s:
-                self.rtt_s = trio.current_time() - self._pinged_s
+            elif value == self._pings and self._pinged_s:
+                self.rtt_s, self._pinged_s = trio.current_time() - self._pinged_s, 0.0
         elif kind == GO_AWAY:
             raise MuxerError("the peer said goodbye")
         else:

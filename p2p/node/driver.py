@@ -306,7 +306,7 @@ class Driver:
             self._tickets.pop(ticket, None)
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+    async def events(self) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
         """Subscribe to events until the block ends."""
         send, receive = trio.open_memory_channel[Event](EVENTS_MAX)
         self._watchers.append(send)

@@ -23,12 +23,16 @@ from p2p.model.parameters import (
 )
 from p2p.node.errors import UserError
 from p2p.node.quantities import amount_text
-from p2p.node.toml_files import read_toml
+from p2p.node.toml_files import parse_toml, read_text
 from p2p.primitives.keys import account_text, parse_account
 from p2p.primitives.units import Amount, Millis
 
 FILE_BYTES_MAX: Final = 4 * GENESIS_BYTES_MAX
 """Text is larger than the value that it says."""
+
+_known: Final[dict[str, Genesis]] = {}
+"""The one that was read last: hundreds of accounts take longer to parse than a node to start, and
+processes that are forked from one parent find it there."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,7 +52,16 @@ class _GenesisFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_genesis(path: Path) -> Genesis:
     """The genesis in a file. Raises UserError naming the file and what is wrong."""
-    file = read_toml(path, _GenesisFile, bytes_max=FILE_BYTES_MAX)
+    text = read_text(path, bytes_max=FILE_BYTES_MAX)
+    if text not in _known:
+        genesis = _parse(text, path)
+        _known.clear()
+        _known[text] = genesis
+    return _known[text]
+
+
+def _parse(text: str, path: Path) -> Genesis:
+    file = parse_toml(text, path, _GenesisFile)
     if file.time.tzinfo is None:
         raise UserError(f"{path}: time needs a time zone, such as 2026-01-31T12:00:00Z")
     try:

@@ -8,7 +8,7 @@
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +173,7 @@ class Node:
         """Give a command and wait for its durable result, or `Rejected`."""
         return await self.driver.ask(command)
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
         """Subscribe to events."""
         return self.driver.events()
 

@@ -1,9 +1,11 @@
 """`NodePort`: what the services of a node (blobs, HTTP API) may ask of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
+
+import trio
 
 from p2p.model.parameters import Genesis
 from p2p.network.port import Transport
@@ -58,5 +60,5 @@ class NodePort(Protocol):
     async def ask(self, command: Callable[[int], Command]) -> object:
         """Give a command (made from its ticket) and wait for its durable result, or `Rejected`."""
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    def events(self) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
         """Subscribe to events; a slow reader misses the oldest, and never delays the node."""

@@ -56,7 +56,17 @@ def read_toml(
         bytes_max: largest size of the file.
         convert: makes values of types of our own; raises ValueError.
     """
-    text = read_text(path, bytes_max=bytes_max)
+    return parse_toml(read_text(path, bytes_max=bytes_max), path, kind, convert=convert)
+
+
+def parse_toml(
+    text: str,
+    path: Path,
+    kind: type[T],
+    *,
+    convert: Callable[[type, object], object] | None = None,
+) -> T:
+    """The same of a text that was read from a file. Raises UserError."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -21,6 +21,7 @@ import trio
 from p2p.api.client import ApiClient
 from sim_harness.live.messages import (
     AdNoted,
+    AdsNoted,
     CommitNoted,
     NodeOrder,
     NodeWord,
@@ -340,6 +341,9 @@ class LiveCluster:
                 self._commit(node, word)
             case AdNoted():
                 _append(node.ads, word, ADS_MAX)
+            case AdsNoted(ads=ads):
+                for ad in ads:
+                    _append(node.ads, ad, ADS_MAX)
             case VoteNoted():
                 _append(node.votes, word, VOTES_MAX)
             case Noted():

@@ -117,6 +117,7 @@ class Verdict:
         violations = tuple(self._violations())
         work = tuple(self._work())
         checks = [
+            self._disks(),
             *check_safety(world, expect),
             *self._liveness(),
             *check_latencies(expect, commit_latency, ad_latency, delivery),
@@ -197,6 +198,11 @@ class Verdict:
         )
 
     # ---- parts -------------------------------------------------------------------------------
+
+    def _disks(self) -> Check:
+        """That the checkers of disks had disks to look at."""
+        count, read = len(self._world.nodes), len(self._evidence.disks)
+        return Check("disks", "every one was read", f"{read} of {count}", read == count)
 
     def _liveness(self) -> list[Check]:
         """The virtual world's checks, with what nodes told in the place of what they know."""

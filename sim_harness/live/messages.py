@@ -142,6 +142,12 @@ class AdNoted(_Message, frozen=True):
     at_ms: int
 
 
+class AdsNoted(_Message, frozen=True):
+    """The same of several that came together: in a large network one by one would be a flood."""
+
+    ads: tuple[AdNoted, ...]
+
+
 class VoteNoted(_Message, frozen=True):
     """The node saw a truly signed vote or proposal."""
 
@@ -236,6 +242,7 @@ NodeWord = (
     | Status
     | CommitNoted
     | AdNoted
+    | AdsNoted
     | VoteNoted
     | SignedNoted
     | BanNoted

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 WORK_MAX: Final = 16
 """Orders to buy, fetch and pay that are carried out at one time; more are refused at once."""
-FLUSH_PAUSE_S: Final = 0.05
 
 
 class Hurts:
@@ -63,6 +63,8 @@ class Obedience:
         self._scratch = scratch
         self._node: Node | None = None
         self._working = 0
+        self._kept = trio.Event()
+        """A word waits to be flushed."""
 
     def serve(self, node: "Node") -> None:
         """The node serves: it can work from now on."""
@@ -82,11 +84,23 @@ class Obedience:
                 self._obey(order, nursery)
 
     async def _flush(self) -> None:
+        """Send what waits as soon as there is room; a node that is quiet is not woken for it."""
+        token = trio.lowlevel.current_trio_token()
+
+        def kept() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._hurry)
+
+        self._reporter.kept = kept
         while True:
-            await trio.sleep(FLUSH_PAUSE_S)
-            if self._reporter.has_backlog:
+            self._kept = trio.Event()
+            while self._reporter.has_backlog:
                 await trio.lowlevel.wait_writable(self._reporter.fileno())
                 self._reporter.flush()
+            await self._kept.wait()
+
+    def _hurry(self) -> None:
+        self._kept.set()
 
     def _obey(self, order: NodeOrder, nursery: trio.Nursery) -> None:
         hurts = self._hurts

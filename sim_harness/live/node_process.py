@@ -17,7 +17,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from p2p.network.wires import Wires
+from p2p.node.errors import UserError
 from p2p.node.home import Home
 from p2p.node.port import NodePort
 from p2p.primitives.keys import account_text, peer_text
@@ -66,6 +67,12 @@ def warm() -> None:
     import p2p.api.server
     import p2p.network.libp2p_transport
     import p2p.node.node  # noqa: F401
+
+
+def prepare(home: Path) -> None:
+    """Read the genesis of all of them once; a home without one is the node's trouble."""
+    with suppress(UserError):
+        Home(home).read_genesis()
 
 
 def run(task: NodeTask) -> None:

@@ -5,6 +5,7 @@ import resource
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from p2p.protocol.interface import AdLearned, Committed, Event, ReplicaEffect, R
 from sim_harness.live.event_words import pack_event
 from sim_harness.live.messages import (
     AdNoted,
+    AdsNoted,
     BanNoted,
     CommitNoted,
     Noted,
@@ -38,6 +40,8 @@ TEXT_MAX: Final = 1_000
 CONTROL: Final = "control"
 """What is in no message: subscriptions, grafts, offers."""
 BANNED: Final = "banned"
+ADS_MAX: Final = 64
+"""Told at once."""
 SIGNED_MAX: Final = 8
 """Words that are remembered as told: a sign state holds those of one round."""
 
@@ -68,6 +72,8 @@ class Watcher:
         self._transactions = 0
         self._earned = 0
         self.sent: Counter[str] = Counter()
+        self._ads: list[AdNoted] = []
+        """Learned and not told yet."""
         self._signed: deque[bytes] = deque(maxlen=SIGNED_MAX)
 
     def status(self) -> Status:
@@ -105,6 +111,11 @@ class Watcher:
         async with self._node.events() as events:
             async for event in events:
                 self._pass_on(event)
+                # What came in the same moment: ads come many at a time.
+                with suppress(trio.WouldBlock, trio.EndOfChannel):
+                    while True:
+                        self._pass_on(events.receive_nowait())
+                self._tell_ads()
 
     async def report(self, interval_s: float) -> None:
         """Tell the status again and again."""
@@ -183,12 +194,19 @@ class Watcher:
                 )
                 self._reporter.tell_newest(self.status())
             case AdLearned():
-                # The status counts them; in a large network each one would be a flood.
+                # The status counts them.
                 if self._with_ads:
-                    self._reporter.tell(AdNoted(event.provider, event.seq, machine_ms()))
+                    self._ads.append(AdNoted(event.provider, event.seq, machine_ms()))
+                    if len(self._ads) >= ADS_MAX:
+                        self._tell_ads()
             case _:
                 kind = type(event).__name__
                 self._reporter.tell(Noted(kind, describe(event), machine_ms(), pack_event(event)))
+
+    def _tell_ads(self) -> None:
+        if self._ads:
+            self._reporter.tell(AdsNoted(tuple(self._ads)))
+            self._ads.clear()
 
     def _received(self, height: Height) -> int:
         """What this node was paid in a block."""

@@ -222,6 +222,7 @@ class LiveRun:
             self._record(Marked(machine_ms(), "over", round(os.getloadavg()[0], 2)))
             nursery.cancel_scope.cancel()
         await cluster.stop_all()
+        await self._read_disks(cluster)
 
     async def _bring_up(self, cluster: LiveCluster) -> bool:
         assert self.evidence is not None
@@ -390,17 +391,19 @@ class LiveRun:
 
     # ---- after -------------------------------------------------------------------------------
 
-    def _read_disks(self, homes: list[Path]) -> None:
+    async def _read_disks(self, cluster: LiveCluster) -> None:
         """Put every disk into the log, as the processes left it."""
         assert self._log is not None
         assert self.evidence is not None
-        for index, home in enumerate(homes):
+        self._progress(f"reading {len(cluster.nodes)} disks")
+        for node in cluster.nodes:
+            await trio.lowlevel.checkpoint()
             try:
-                with closing(SqliteStore(Home(home).database_path)) as store:
-                    for record in self._log.write_disk(index, store):
+                with closing(SqliteStore(Home(node.home).database_path)) as store:
+                    for record in self._log.write_disk(node.index, store):
                         self.evidence.add(record)
             except StoreError as error:
-                self._break(f"disk: node {index}: {error}")
+                self._break(f"disk: node {node.index}: {error}")
 
 
 def setup_of(scenario: Scenario, seed: int) -> Setup:

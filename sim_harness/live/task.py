@@ -27,6 +27,8 @@ class Reporter:
         self._channel = channel
         self._backlog: deque[bytes] = deque()
         self.dropped = 0
+        self.kept: Callable[[], None] | None = None
+        """Called when a first word has to wait for `flush`; in any thread."""
 
     def fileno(self) -> int:
         """The socket; it becomes readable with an order, and when the harness is gone."""
@@ -40,6 +42,8 @@ class Reporter:
                 self.dropped += 1
                 return False
             self._backlog.append(data)
+            if len(self._backlog) == 1 and self.kept is not None:
+                self.kept()
         return True
 
     def tell_newest(self, word: NodeWord) -> bool:

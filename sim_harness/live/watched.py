@@ -22,6 +22,7 @@ from sim_harness.adversaries.table import corrupt
 from sim_harness.live.event_words import unpack_event
 from sim_harness.live.messages import (
     AdNoted,
+    AdsNoted,
     BanNoted,
     CommitNoted,
     NodeWord,
@@ -131,9 +132,10 @@ class WatchedWorld(World):
                 node.told_height = max(node.told_height, word.height)
                 self._event(node, word.at_ms, _committed(word))
             case AdNoted():
-                provider = AccountId(word.provider)
-                node.newest[provider] = max(word.seq, node.newest.get(provider, 0))
-                self._event(node, word.at_ms, AdLearned(word.provider, word.seq))
+                self._learned(node, word)
+            case AdsNoted(ads=ads):
+                for ad in ads:
+                    self._learned(node, ad)
             case Noted(kind=kind) if kind in EVENTS and word.data:
                 self._event(node, word.at_ms, unpack_event(kind, word.data))
             case BanNoted(peer=peer, reason=reason):
@@ -158,6 +160,11 @@ class WatchedWorld(World):
     def _event(self, node: WatchedNode, at_ms: int, event: Event) -> None:
         node.events.append((Millis(at_ms), event))
         self.heard(node, event)
+
+    def _learned(self, node: WatchedNode, ad: AdNoted) -> None:
+        provider = AccountId(ad.provider)
+        node.newest[provider] = max(ad.seq, node.newest.get(provider, 0))
+        self._event(node, ad.at_ms, AdLearned(ad.provider, ad.seq))
 
     def _banned(self, node: WatchedNode, peer: bytes, reason: str) -> None:
         other = next((one for known, one in self.by_peer.items() if known == peer), None)

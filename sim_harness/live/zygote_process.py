@@ -2,6 +2,7 @@
 
     import the entry module and all that it needs, once
     then for ever:  Spawn -> fork -> the child runs entry(task)
+                    (before the first one, the entry module's `prepare(home)`, if it has one)
                     Signal -> kill, if the child was not reaped yet
                     SIGCHLD -> waitpid -> Exited
                     end of the harness's socket -> SIGKILL to every child, exit
@@ -27,6 +28,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -46,6 +48,8 @@ from sim_harness.live.task import Entry, NodeTask, Reporter
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
+
+Prepare = Callable[[Path], None]
 
 
 def main() -> None:
@@ -68,7 +72,7 @@ def main() -> None:
     warmed = Warmed(os.getpid(), time.monotonic() - began_s, resident_bytes())
     try:
         channel.sendall(pack(warmed))
-        Zygote(channel, entry).serve()
+        Zygote(channel, entry, prepare_of(entry)).serve()
     finally:
         # The harness may have been killed; what it would have removed, nobody else removes.
         for scratch in sys.argv[4:]:
@@ -78,9 +82,12 @@ def main() -> None:
 class Zygote:
     """Forks, signals and reaps as the harness orders."""
 
-    def __init__(self, channel: socket.socket, entry: Entry) -> None:
+    def __init__(
+        self, channel: socket.socket, entry: Entry, prepare: Prepare | None = None
+    ) -> None:
         self._channel = channel
         self._entry = entry
+        self._prepare = prepare
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -137,6 +144,9 @@ class Zygote:
         return True
 
     def _fork(self, order: Spawn, descriptor: int) -> None:
+        if self._prepare is not None:
+            self._prepare(Path(order.home))
+            self._prepare = None
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -188,6 +198,12 @@ def take_precedence_of(parent: int) -> None:
         Path("/proc/self/autogroup").write_text(text.rpartition(" ")[2], encoding="ascii")
     except (OSError, ValueError):
         pass  # Another kernel, or not ours to ask for: then it is as it is.
+
+
+def prepare_of(entry: Entry) -> Prepare | None:
+    """What the entry's module does before the first fork: read what all nodes have in common."""
+    prepare: Prepare | None = getattr(sys.modules[entry.__module__], "prepare", None)
+    return prepare
 
 
 def load_entry(name: str) -> Entry:

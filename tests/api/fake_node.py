@@ -183,7 +183,7 @@ class FakeNode:
         return self._replies.pop(self._ticket)
 
     @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+    async def events(self) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
         send, receive = trio.open_memory_channel[Event](100)
         self._watchers.append(send)
         self.watched.set()

@@ -20,7 +20,8 @@ from tests.protocol.test_registry import (
     timers,
 )
 
-EARLY_MS = RegistryParameters().early_ms
+EARLY_MS = (4_000, 16_000, 64_000)
+PARAMETERS = RegistryParameters(early_ms=EARLY_MS)
 
 
 def follow(registry: Registry, at_ms: int, count: int) -> list[tuple[int, list[RegistryEffect]]]:
@@ -38,7 +39,7 @@ def asks(effects: list[RegistryEffect]) -> list[AskAds]:
 
 
 def test_an_ad_leaves_again_at_each_early_moment_and_then_at_a_third_of_its_life() -> None:
-    registry = started_registry(RegistryParameters(asks_max=0))
+    registry = started_registry(RegistryParameters(asks_max=0, early_ms=EARLY_MS))
     effects = connect(registry, OTHERS[0])
     rounds = follow(registry, timers(effects)[RENEW_TIMER], 4)
     heard, *early, late = [at_ms - NOW for at_ms, _ in rounds]
@@ -52,7 +53,7 @@ def test_an_ad_leaves_again_at_each_early_moment_and_then_at_a_third_of_its_life
 
 
 def test_an_ad_that_was_heard_before_a_time_alone_leaves_again_after_it() -> None:
-    registry = started_registry()
+    registry = started_registry(PARAMETERS)
     effects = connect(registry, OTHERS[0])
     last_ms = follow(registry, timers(effects)[RENEW_TIMER], 4)[-1][0]
     alone_ms = Millis(NOW + 90_000)
@@ -63,7 +64,7 @@ def test_an_ad_that_was_heard_before_a_time_alone_leaves_again_after_it() -> Non
 
 
 def test_a_second_neighbour_does_not_begin_the_early_moments_anew() -> None:
-    registry = started_registry()
+    registry = started_registry(PARAMETERS)
     effects = connect(registry, OTHERS[0])
     follow(registry, timers(effects)[RENEW_TIMER], 4)
     assert timers(connect(registry, OTHERS[1], NOW + 100_000)) == {}
