@@ -109,7 +109,6 @@ def make(size: Size) -> World:
         registry = msgspec.structs.replace(
             registry,
             heard_ms=size.heard_ms,
-            early_ms=(),
             publish_alone=False,
             pull_ms_min=size.heard_ms,
             pull_ms_max=max(size.heard_ms, registry.pull_ms_max),

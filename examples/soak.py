@@ -1,6 +1,6 @@
 """A soak: random faults on real processes again and again, and nothing may grow but the chain.
 
-    python examples/soak.py [--nodes 20] [--minutes 3] [--seed 1] [--json]     (make soak)
+    python examples/soak.py [--nodes 20] [--minutes 3] [--seed 1] [--epoch-ms 1000] [--json]
 
 Every two seconds each node's memory, descriptors, tasks and disk are read. What a process holds at
 the end is held against what it held after its first quarter; what it may have gained is a slack,
@@ -155,8 +155,9 @@ def judged(samples: dict[int, list[Sample]], seconds: float) -> list[Growth]:
 class Soak:
     """One run."""
 
-    def __init__(self, nodes: int, minutes: float, seed: int) -> None:
+    def __init__(self, nodes: int, minutes: float, seed: int, *, epoch_ms: int = 1_000) -> None:
         self.nodes = nodes
+        self.epoch_ms = epoch_ms
         self.seconds = 60 * minutes
         self.seed = seed
         self.draws = random.Random(seed)
@@ -172,7 +173,7 @@ class Soak:
             plan = LocalPlan(
                 nodes=self.nodes,
                 validators=min(VALIDATORS, self.nodes),
-                epoch_ms=1_000,
+                epoch_ms=self.epoch_ms,
                 seed=self.seed,
                 scratch=(setup.parent,),
                 options={"setup": str(setup), "report_ms": "1000", "log_level": "warning"},
@@ -232,9 +233,10 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--epoch-ms", type=int, default=1_000, help="between two blocks")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     asked = parser.parse_args()
-    soak = Soak(asked.nodes, asked.minutes, asked.seed)
+    soak = Soak(asked.nodes, asked.minutes, asked.seed, epoch_ms=asked.epoch_ms)
     trio.run(soak.run)
     found = judged(soak.samples, soak.seconds)
     grew = [one for one in found if one.too_much]

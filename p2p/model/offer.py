@@ -21,4 +21,6 @@ class Offer(Value, frozen=True, tag="offer"):
     """False: pause. What is stored stays stored and paid; nothing new is taken."""
     drain_epoch: CountField = 0
     """Height from which nothing new is taken and data may be let go; 0 is never."""
-    ttl_s: Annotated[int, Meta(ge=1, le=AD_TTL_S_MAX)] = 600
+    ttl_s: Annotated[int, Meta(ge=1, le=AD_TTL_S_MAX)] = 3600
+    """How long an ad stands unless it is renewed, at a third of it. An hour: everybody hears each
+    ad, so that of thousands that renewed every few minutes nobody had a quiet second."""

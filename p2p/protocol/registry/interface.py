@@ -42,10 +42,10 @@ class RegistryParameters(msgspec.Struct, frozen=True):
     """Shortest life of our own ad: it is renewed at a third of its life."""
     heard_ms: int = 1_000
     """After the first connection: what the mesh needs to form before an ad is heard."""
-    early_ms: tuple[int, ...] = (4_000,)
+    early_ms: tuple[int, ...] = ()
     """After the first connection: our ad leaves again, and one neighbour is asked for its ads, as
     whatever was said before the mesh stood may have reached nobody. Ascending; a quarter more by
-    lot."""
+    lot. Pulls bring what was lost as well, for less: each ad goes to everybody."""
     publish_alone: bool = True
     """Publish also while nobody is connected: gossip then offers the ad to the first who come. Of
     thousands that start in one moment, each would offer it to all and its successor soon after."""
