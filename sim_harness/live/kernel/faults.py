@@ -68,6 +68,11 @@ class KernelFaults:
         self._uplinks: dict[int, int] = {}
         self._delayer: _Delayer | None = None
 
+    @property
+    def standing(self) -> list[Hindrance]:
+        """What lies on links now."""
+        return [one.hindrance for one in self._standing.values()]
+
     def backend(self, word: str) -> str:
         """What does a fault of this word."""
         return self._offer.backend(word)
