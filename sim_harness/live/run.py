@@ -184,6 +184,7 @@ class LiveRun:
             encode(genesis),
             str(Path(scenario.directory).absolute()),
             self.plan.file,
+            self.plan.kernel is not None,
         )
         self.evidence = Evidence(scenario, head)
         self._record(head)

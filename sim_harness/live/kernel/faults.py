@@ -26,7 +26,7 @@ from sim_harness.live.kernel.namespace import KernelError, Namespace
 from sim_harness.live.kernel.offer import HTB, NFQUEUE, NFTABLES, Offer
 from sim_harness.live.messages import PACKET_BYTES_MAX, CutSpec, RuleSpec
 
-ANSWER_S: Final = 20.0
+ANSWER_S: Final = 60.0
 """For the delaying process to start, and to answer, on a busy machine."""
 KBIT: Final = 1_000
 SHOW_CLASSES: Final = ("tc", "-s", "class", "show", "dev", "lo")

@@ -18,7 +18,7 @@ TOOLS: Final = {
     "nft": "nftables",
 }
 """Commands that are needed, by the Debian package that has them."""
-TRY_S: Final = 30
+TRY_S: Final = 120
 NFTABLES: Final = "nftables"
 HTB: Final = "tc htb"
 NFQUEUE: Final = "NFQUEUE"
@@ -46,7 +46,7 @@ class Offer(msgspec.Struct, frozen=True):
     htb: str = ""
     nfqueue: str = ""
     netem: str = ""
-    """Told only: no fault rests on it (docs/decisions/0025)."""
+    """Told only: no fault rests on it (decision 0025)."""
 
     def backend(self, word: str) -> str:
         """What does this word here."""

@@ -15,10 +15,11 @@ import msgspec
 from sim_harness.live.kernel import rules
 from sim_harness.live.kernel.addresses import address_of
 from sim_harness.live.kernel.counters import class_bytes, counters
+from sim_harness.live.kernel.delayer_process import QueuedPacket
 from sim_harness.live.kernel.namespace import last_words
 from sim_harness.live.messages import CutSpec, RuleSpec
 
-TRY_S: Final = 5
+TRY_S: Final = 30
 PORT: Final = 9
 DATA: Final = b"gigmesh"
 CUT_OFF, FAR, NARROW, LATE = range(4)
@@ -79,9 +80,9 @@ def _nfqueue() -> None:
         from netfilterqueue import NetfilterQueue
     except ImportError:
         raise Refused("there is no NetfilterQueue here (pip install 'gigmesh[kernel]')") from None
-    queue, came = NetfilterQueue(), []
+    queue, came = NetfilterQueue(), list[bytes]()
 
-    def take(packet) -> None:  # type: ignore[no-untyped-def]
+    def take(packet: QueuedPacket) -> None:
         came.append(packet.get_payload())
         packet.accept()
 

