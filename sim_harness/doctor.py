@@ -9,8 +9,6 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from sim_harness.live.kernel.offer import HTB, NFQUEUE, NFTABLES, WORDS, find_offer
-
 FAKETIME: Final = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -81,6 +79,8 @@ def _faketime() -> bool:
 
 def _kernel() -> list[Found]:
     """What `--faults kernel` has for each word, tried with real packets."""
+    from sim_harness.live.kernel.offer import HTB, NFQUEUE, NFTABLES, WORDS, find_offer
+
     offer = find_offer()
     found = []
     for backend, why in (
