@@ -1,6 +1,6 @@
 """Every fault word on real processes: what was asked, and what was measured of it.
 
-    python examples/live_words.py [--nodes 6] [--only half_open churn ...] [--json]
+    python examples/live_words.py [--nodes 6] [--only churn ...] [--faults kernel] [--json]
 
 Takes about three minutes. Each word hurts a node or two of a running network for a few seconds; the
 nodes' own processes, the kernel and the disk say what became of it.
@@ -19,6 +19,7 @@ from p2p.primitives.units import Millis
 from sim_harness.live.console import Console
 from sim_harness.live.console_words import Hurting, parse
 from sim_harness.live.figures import is_brought_up
+from sim_harness.live.kernel.offer import KernelLacks, Offer, require_offer
 from sim_harness.live.network import LocalPlan, open_network
 from sim_harness.live.setup import FILE
 from sim_harness.scenario.faults import FaultRecord
@@ -55,14 +56,19 @@ UP_S: Final = 120.0
 SEED: Final = 7
 
 
-async def run(nodes: int, only: set[str]) -> list[FaultRecord]:
+async def run(nodes: int, only: set[str], kernel: Offer | None = None) -> list[FaultRecord]:
     """All words, or only these, one after the other; their records."""
     found: list[FaultRecord] = []
     with tempfile.TemporaryDirectory(prefix="gigmesh-words-") as scratch:
         setup = Path(scratch) / FILE
         options = {"setup": str(setup), "report_ms": "200", "log_level": "warning"}
         plan = LocalPlan(
-            nodes=nodes, epoch_ms=1_000, seed=SEED, options=options, scratch=(setup.parent,)
+            nodes=nodes,
+            epoch_ms=1_000,
+            seed=SEED,
+            options=options,
+            scratch=(setup.parent,),
+            kernel=kernel,
         )
         async with open_network(plan) as cluster, trio.open_nursery() as nursery:
             words = Console(cluster, seed=SEED, validators=4, setup=setup)
@@ -104,9 +110,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=6)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of these kinds")
+    parser.add_argument("--faults", choices=("transport", "kernel"), default="transport")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     arguments = parser.parse_args()
-    found = trio.run(run, arguments.nodes, set(arguments.only))
+    try:
+        kernel = require_offer() if arguments.faults == "kernel" else None
+    except KernelLacks as lacks:
+        parser.error(str(lacks))
+    found = trio.run(run, arguments.nodes, set(arguments.only), kernel)
     if arguments.json:
         rows = [{"word": one.kind, "asked": one.what, "measured": one.measured} for one in found]
         print(json.dumps(rows))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -24,6 +24,9 @@ from sim_harness.exploring import (
 )
 from sim_harness.sweep import command as sweeping
 
+if TYPE_CHECKING:
+    from sim_harness.live.kernel.offer import Offer
+
 T = TypeVar("T")
 
 
@@ -34,6 +37,17 @@ class WorldName(StrEnum):
     LIVE = "live"
 
 
+class FaultsName(StrEnum):
+    """What breaks the network of live nodes."""
+
+    TRANSPORT = "transport"
+    KERNEL = "kernel"
+
+
+FaultsOption = Annotated[
+    FaultsName,
+    typer.Option(help="Live: who breaks the network: each node's transport, or the kernel."),
+]
 app = typer.Typer(
     name="sim-harness",
     help="Launch networks of nodes on this machine, and break them on purpose.",
@@ -64,6 +78,7 @@ def up(
     for_: Annotated[
         str | None, typer.Option("--for", help="End so long after all are up, such as 60s or 5m.")
     ] = None,
+    faults: FaultsOption = FaultsName.TRANSPORT,
     json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Bring up a network, one process a node, and watch it until Ctrl-C."""
@@ -83,6 +98,7 @@ def up(
         seed=seed,
         directory=home,
         options={"report_ms": str(500 if nodes <= 16 else 2_000)},
+        kernel=_kernel(faults),
     )
     console = Console(stderr=json)
     report = _run(lambda: bring_up(plan, console, for_s=for_s))
@@ -169,14 +185,26 @@ def run(  # noqa: PLR0913 - one an option
     runs: Annotated[Path, typer.Option(help="Live: where runs have their directories.")] = Path(
         "runs"
     ),
+    faults: FaultsOption = FaultsName.TRANSPORT,
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
     from sim_harness.scenario.sections import ScenarioError
 
     if world is WorldName.LIVE:
-        _run_live(file, seed, nodes=nodes, keep=keep, runs=runs, report=report, json=json)
+        _run_live(
+            file,
+            seed,
+            nodes=nodes,
+            keep=keep,
+            runs=runs,
+            report=report,
+            json=json,
+            kernel=_kernel(faults),
+        )
         return
+    if faults is FaultsName.KERNEL:
+        _refuse("--faults kernel is for --world live: no kernel carries virtual packets")
     try:
         result = run_file(
             file,
@@ -209,6 +237,7 @@ def _run_live(
     runs: Path,
     report: Path | None,
     json: bool,
+    kernel: "Offer | None",
 ) -> None:
     from sim_harness.live.commands import live_summary, run_file_live
     from sim_harness.live.failures import Failed
@@ -219,7 +248,14 @@ def _run_live(
 
     try:
         result = run_file_live(
-            file, seed, nodes=nodes, keep=keep, runs=runs, report=report, progress=progress
+            file,
+            seed,
+            nodes=nodes,
+            keep=keep,
+            runs=runs,
+            report=report,
+            kernel=kernel,
+            progress=progress,
         )
     except ScenarioError as error:
         _refuse(str(error))
@@ -257,6 +293,18 @@ def check(
         print("\n".join(live_summary(result)))
     if result.verdict == "fail":
         raise typer.Exit(EXIT_FAILED)
+
+
+def _kernel(faults: FaultsName) -> "Offer | None":
+    """What the kernel has for faults, if they are its work; bad usage where that is nothing."""
+    if faults is FaultsName.TRANSPORT:
+        return None
+    from sim_harness.live.kernel.offer import KernelLacks, require_offer
+
+    try:
+        return require_offer()
+    except KernelLacks as lacks:
+        _refuse(str(lacks))
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -3,16 +3,12 @@
 import ctypes.util
 import os
 import resource
-import shutil
-import subprocess
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
 import typer
 
-TRY_S: Final = 10
-"""For one attempt."""
 FAKETIME: Final = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -29,6 +25,15 @@ class Found(NamedTuple):
     used: bool
     """Whether words of scenarios rest on it; the rest is only told."""
     what: str
+    kernel: bool = False
+    """Whether words rest on it with `--faults kernel`."""
+
+    @property
+    def use(self) -> str:
+        """Who rests on it, in words."""
+        if self.used:
+            return "used"
+        return "used by --faults kernel" if self.kernel else "not used"
 
 
 def examine() -> list[Found]:
@@ -43,9 +48,7 @@ def examine() -> list[Found]:
         Found("process ids", pids >= 4_096, True, f"{pids} in all"),
         Found("descriptors", files >= DESCRIPTORS_PER_NODE, True, f"{files} for each process"),
         Found("autogroup", _autogroup(), True, "a run can be given precedence (root)"),
-        _try("nftables", "nft add table inet gigmesh", "packet filters"),
-        _try("tbf", "tc qdisc add dev lo root tbf rate 8mbit burst 32k latency 50ms", "bandwidth"),
-        _try("netem", "tc qdisc add dev lo root netem delay 10ms", "delay and loss"),
+        *_kernel(),
         Found("cgroups", _cgroups(), False, "processor and disk quotas"),
         Found("libfaketime", _faketime(), False, "clocks of unchanged programs"),
     ]
@@ -74,20 +77,23 @@ def _faketime() -> bool:
     return found is not None or any(Path(one).exists() for one in FAKETIME)
 
 
-def _try(name: str, command: str, what: str) -> Found:
-    """Run a command in a network namespace of its own."""
-    words = command.split()
-    if shutil.which(words[0]) is None or shutil.which("unshare") is None:
-        missing = words[0] if shutil.which(words[0]) is None else "unshare"
-        return Found(name, False, False, f"{what}; there is no {missing} here")
-    try:
-        done = subprocess.run(
-            ["unshare", "-rn", *words], capture_output=True, text=True, timeout=TRY_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Found(name, False, False, f"{what}; {error}")
-    told = done.stderr.strip().splitlines()[-1:] or [""]
-    return Found(name, not done.returncode, False, what if not done.returncode else told[0][:80])
+def _kernel() -> list[Found]:
+    """What `--faults kernel` has for each word, tried with real packets."""
+    from sim_harness.live.kernel.offer import HTB, NFQUEUE, NFTABLES, WORDS, find_offer
+
+    offer = find_offer()
+    found = []
+    for backend, why in (
+        (NFTABLES, offer.nftables),
+        (HTB, offer.htb),
+        (NFQUEUE, offer.nfqueue),
+    ):
+        words = ", ".join(word for word, does in WORDS.items() if does == backend)
+        instead = "there is no --faults kernel" if backend == NFTABLES else "by the transport"
+        what = f"{words}: {instead}; {why}" if why else words
+        found.append(Found(backend, not why, False, what, kernel=True))
+    netem = offer.netem or "delay and loss have others here"
+    return [*found, Found("netem", not offer.netem, False, netem)]
 
 
 def doctor(
@@ -106,7 +112,7 @@ def doctor(
             table.add_column(name)
         for one in found:
             mark = "[green]works[/]" if one.works else "[yellow]not here[/]"
-            table.add_row(mark, one.name, "used" if one.used else "not used", one.what)
+            table.add_row(mark, one.name, one.use, one.what)
         Console().print(table)
     if any(one.used and not one.works and one.name != "autogroup" for one in found):
         raise typer.Exit(1)

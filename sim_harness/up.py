@@ -146,6 +146,14 @@ class _Up:
             " (every one has a block and knows every ad)",
             highlight=False,
         )
+        if cluster.kernel is not None:
+            home = str(cluster.nodes[0].home)
+            enter = " ".join(cluster.kernel.namespace.inside(["p2p", "status", "--home", home]))
+            self._console.print(
+                f"they have a network of their own; to reach a node: {enter}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     async def _watch(self, cluster: LiveCluster, words: Console) -> None:
         end_s = None if self._for_s is None else time.monotonic() + self._for_s

@@ -9,7 +9,7 @@ the node's log.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
@@ -19,6 +19,9 @@ import psutil
 import trio
 
 from p2p.api.client import ApiClient
+from sim_harness.live.kernel.faults import KernelFaults, open_kernel_faults
+from sim_harness.live.kernel.namespace import unshare_words
+from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.messages import (
     AdNoted,
     AdsNoted,
@@ -137,6 +140,8 @@ class LiveCluster:
         self.listener: Listener | None = None
         self.greeting: Callable[[int], Sequence[NodeOrder]] | None = None
         """What a node is ordered before it serves."""
+        self.kernel: KernelFaults | None = None
+        """Breaks the network in the kernel, where that was asked for."""
         self.nodes = [
             LiveNode(index, home, None if logs is None else logs / f"{home.name}.log")
             for index, home in enumerate(homes)
@@ -406,6 +411,8 @@ async def open_homes(
     options: dict[str, str] | None = None,
     scratch: Sequence[Path] = (),
     logs: Path | None = None,
+    kernel: Offer | None = None,
+    seed: int = 0,
 ) -> AsyncIterator[LiveCluster]:
     """A cluster over homes that exist; no node is started yet, and none is left at the end.
 
@@ -415,12 +422,23 @@ async def open_homes(
         options: for the entry function alone.
         scratch: directories to be removed at the end, also when this process is killed.
         logs: a directory for the nodes' output; None: each in its home.
+        kernel: what the kernel has, to give the nodes a network namespace of their own; None: the
+            machine's network.
+        seed: of what is drawn there.
 
     Raises:
         ZygoteError: the parent of all processes could not start, or died.
+        KernelError: the namespace could not be set up.
     """
-    async with open_zygote(entry, scratch=scratch) as zygote, trio.open_nursery() as nursery:
+    within = () if kernel is None else unshare_words()
+    async with AsyncExitStack() as stack:
+        zygote = await stack.enter_async_context(open_zygote(entry, scratch=scratch, within=within))
         cluster = LiveCluster(zygote, homes, options, logs=logs)
+        if kernel is not None:
+            cluster.kernel = await stack.enter_async_context(
+                open_kernel_faults(zygote.pid, kernel, len(homes), seed=seed)
+            )
+        nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(cluster.run)
         yield cluster
         nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ import msgspec
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.failures import run_to_end
 from sim_harness.live.judge import Verdict
+from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.records import FORMAT, Head, LogError, read_records
 from sim_harness.live.results import LiveResult
 from sim_harness.live.run import LivePlan, run_live
@@ -45,6 +46,7 @@ def run_file_live(
     keep: bool = False,
     runs: Path = Path("runs"),
     report: Path | None = None,
+    kernel: Offer | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> LiveResult:
     """Run a scenario file on real processes; its report is written, too.
@@ -58,7 +60,9 @@ def run_file_live(
     if scenario.expect.forked:
         raise ScenarioError(f"{file}: a fork ends a virtual run; leave out --world live")
     scenario = sized(scenario, nodes)
-    plan = LivePlan(scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs)
+    plan = LivePlan(
+        scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs, kernel=kernel
+    )
     result = run_to_end(lambda: run_live(plan, progress))
     write_report(result, report or Path(result.run_directory))
     return result

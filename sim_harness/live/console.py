@@ -27,6 +27,7 @@ from sim_harness.live.console_words import (
 )
 from sim_harness.live.figures import figures
 from sim_harness.live.hands import Hands
+from sim_harness.live.kernel.namespace import KernelError
 from sim_harness.live.live_faults import LiveFaults
 from sim_harness.live.messages import CommitNoted, Measured, NodeWord, Noted
 from sim_harness.live.node_watch import machine_ms
@@ -108,7 +109,7 @@ class Console:
                     await self._plain(word)
                 case _:
                     assert_never(said)
-        except (WordError, ClusterError) as error:
+        except (WordError, ClusterError, KernelError) as error:
             self.tell(f"{text}: {error}")
 
     async def _begin(self, fault: Fault) -> None:
@@ -149,6 +150,8 @@ class Console:
             raise WordError(f"node {index} is not up")
         home = self.cluster.nodes[index].home
         command = [sys.executable, "-m", "p2p.api.cli", "add", said.path, "--home", str(home)]
+        if self.cluster.kernel is not None:
+            command = self.cluster.kernel.namespace.inside(command)
         with trio.move_on_after(ADD_DEADLINE_S):
             done = await trio.run_process(
                 command, capture_stdout=True, stderr=subprocess.STDOUT, check=False
@@ -185,6 +188,7 @@ class Console:
             bytes_per_second=UNBOUNDED,
             parameters=(("gossip.flush_ms", 20),),
             seats=tuple(self._seats),
+            own_addresses=self.cluster.kernel is not None,
         ).write(self._setup_path.parent)
 
     # ---- what is heard -----------------------------------------------------------------------

@@ -344,6 +344,7 @@ class Verdict:
         evidence = self._evidence
         words = ["sim-harness", "run", evidence.head.file or "FILE", "--world", "live"]
         words += ["--seed", str(evidence.head.seed), "--nodes", str(len(self._world.nodes))]
+        words += ["--faults", "kernel"] if evidence.head.kernel else []
         return shlex.join(words)
 
     def _node(self, node: WatchedNode, ledger: object) -> NodeResult:

@@ -17,6 +17,8 @@ from p2p.primitives.units import BASIS_POINTS
 from sim_harness.live import only_live
 from sim_harness.live.hands import Hands
 from sim_harness.live.injected import damage_page
+from sim_harness.live.kernel.faults import Hindrance, KernelFaults
+from sim_harness.live.kernel.offer import TRANSPORT
 from sim_harness.live.live_churn import LiveChurn
 from sim_harness.live.measuring import Probe
 from sim_harness.live.messages import ClockSet, CutSpec, RuleSpec
@@ -114,7 +116,8 @@ class LiveFaults:
                 await probe.before_end()
                 await undo()
                 record.until_ms = self.last_end_ms = self.now_ms
-                record.measured = await probe.end()
+                told = await probe.end()
+                record.measured = record.measured or told
                 self._note(number, record)
 
             self._active[number] = over
@@ -152,12 +155,13 @@ class LiveFaults:
                 return await self._pause(chosen), f"{who} frozen"
             case schema.Disconnect():
                 alone = [CutSpec(((index,),), elsewhere=1) for index in chosen]
-                return await self._cut(alone), f"{who} cut off"
+                return await self._cut(alone, record, f"{who} cut off")
             case schema.Partition(direction=direction):
                 arrow = {"both": " | ", "out": " -x> ", "in": " <x- "}[direction.value]
                 sides = tuple(tuple(group) for group in groups)
                 cut = CutSpec(sides, direction.value)
-                return await self._cut([cut]), arrow.join(names(group) for group in groups)
+                what = arrow.join(names(group) for group in groups)
+                return await self._cut([cut], record, what)
             case schema.Delay(add=add, jitter=jitter, direction=direction):
                 late = RuleSpec(
                     tuple(chosen),
@@ -166,13 +170,15 @@ class LiveFaults:
                     jitter_us=jitter * MICROS_PER_MS,
                 )
                 drawn = f" to {span_text(add + jitter)}" if jitter else ""
-                return await self._weather(late), f"{span_text(add)}{drawn} added for {who}"
+                return await self._weather(late, record, f"{span_text(add)}{drawn} added for {who}")
             case schema.Loss(share=share, direction=direction):
                 lossy = RuleSpec(tuple(chosen), direction.value, loss=share / BASIS_POINTS)
-                return await self._weather(lossy), f"{share_text(share)} of packets lost for {who}"
+                what = f"{share_text(share)} of packets lost for {who}"
+                return await self._weather(lossy, record, what)
             case schema.Bandwidth(rate=rate):
                 narrow = RuleSpec(tuple(chosen), bytes_per_second=max(1, rate // BITS))
-                return await self._weather(narrow), f"uplinks of {who} at {rate // 1_000} kbit/s"
+                what = f"uplinks of {who} at {rate // 1_000} kbit/s"
+                return await self._weather(narrow, record, what)
             case schema.SlowDisk(add=add):
                 slow_us = add * MICROS_PER_MS
                 return await self._slow(chosen, slow_us), f"{span_text(add)} a write, {who}"
@@ -195,21 +201,25 @@ class LiveFaults:
                 await churn.begin()
                 return churn.stop, f"{who} leave and come back, {fault.sessions}"
             case _:
-                return await self._only_live(fault, chosen)
+                return await self._only_live(fault, chosen, record)
 
-    async def _only_live(self, fault: Fault, chosen: list[int]) -> tuple[Undo, str]:
+    async def _only_live(
+        self, fault: Fault, chosen: list[int], record: FaultRecord
+    ) -> tuple[Undo, str]:
         """Words that only sockets and processes know."""
         who = names(chosen)
         match fault:
             case only_live.BlackHole():
                 hole = RuleSpec(tuple(chosen), swallows=True)
-                return await self._weather(hole), f"nothing arrives from or at {who}"
+                what = f"nothing arrives from or at {who}"
+                return await self._weather(hole, record, what)
             case only_live.HalfOpen():
                 await self.hands.forget_connections(chosen)
                 return nothing, f"{who} lost their ends of all connections"
             case only_live.SlowReader(rate=rate):
                 slow = RuleSpec(tuple(chosen), reads_per_second=rate)
-                return await self._weather(slow), f"{who} read {rate} B/s of a connection"
+                what = f"{who} read {rate} B/s of a connection"
+                return await self._weather(slow, record, what)
             case only_live.FewFiles(more=more):
                 return await self._few_files(chosen, more), f"{more} descriptors more for {who}"
             case only_live.EmptyDisk():
@@ -238,7 +248,10 @@ class LiveFaults:
         await self.hands.each(nodes, self.hands.pause)
         return lambda: self.hands.each(nodes, self.hands.resume)
 
-    async def _cut(self, cuts: list[CutSpec]) -> Undo:
+    async def _cut(self, cuts: list[CutSpec], record: FaultRecord, what: str) -> tuple[Undo, str]:
+        kernel = self.hands.cluster.kernel
+        if kernel is not None and (by := kernel.backend(record.kind)) != TRANSPORT:
+            return await self._in_kernel(kernel, tuple(cuts), record), f"{what} ({by})"
         for cut in cuts:
             await self.hands.cut(cut)
 
@@ -246,11 +259,28 @@ class LiveFaults:
             for cut in cuts:
                 await self.hands.heal(cut)
 
-        return undo
+        return undo, what
 
-    async def _weather(self, rule: RuleSpec) -> Undo:
+    async def _weather(self, rule: RuleSpec, record: FaultRecord, what: str) -> tuple[Undo, str]:
+        kernel = self.hands.cluster.kernel
+        if kernel is not None:
+            by = kernel.backend(record.kind)
+            what += f" ({by})"
+            if by != TRANSPORT:
+                return await self._in_kernel(kernel, rule, record), what
         await self.hands.add_rule(rule)
-        return lambda: self.hands.remove_rule(rule)
+        return (lambda: self.hands.remove_rule(rule)), what
+
+    async def _in_kernel(
+        self, kernel: KernelFaults, hindrance: Hindrance, record: FaultRecord
+    ) -> Undo:
+        """Let the kernel do it; it is measured there, too."""
+        number = await kernel.begin(record.kind, hindrance)
+
+        async def undo() -> None:
+            record.measured = await kernel.end(number)
+
+        return undo
 
     async def _slow(self, nodes: list[int], add_us: int) -> Undo:
         await self.hands.slow_disk(nodes, add_us)

@@ -1,7 +1,8 @@
 """Asked beside measured: what nodes saw of a fault while it lasted, in a line for its record.
 
 What the transport, the clock and the disk did is measured in the nodes' own processes, where bytes
-go to real sockets and commits to real files; what happened to processes, by the kernel's word.
+go to real sockets and commits to real files; what happened to processes, by the kernel's word; what
+the kernel does itself, by its counters (`KernelFaults`).
 """
 
 import time
@@ -13,6 +14,7 @@ import msgspec
 from sim_harness.live import only_live
 from sim_harness.live.cluster import NodeState
 from sim_harness.live.hands import Hands
+from sim_harness.live.kernel.offer import TRANSPORT
 from sim_harness.live.messages import Measured
 from sim_harness.live.process_memory import usage
 from sim_harness.scenario import schema
@@ -103,7 +105,9 @@ class Probe:
 
     @property
     def _asks_nodes(self) -> bool:
-        return not isinstance(self._fault, PROCESSES)
+        kernel = self._hands.cluster.kernel
+        in_kernel = kernel is not None and kernel.backend(self._fault.kind) != TRANSPORT
+        return not (in_kernel or isinstance(self._fault, PROCESSES))
 
     def _processors(self) -> dict[int, float]:
         """Processor time by process."""

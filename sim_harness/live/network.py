@@ -14,6 +14,7 @@ from p2p.node.errors import UserError
 from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster, open_homes
+from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.zygote import NODE_ENTRY
 
 HOST: Final = "127.0.0.1"
@@ -36,6 +37,8 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """For the node processes: see `node_process`."""
     parameters: dict[str, int] = {}
     """Of the chain, where they differ from the defaults."""
+    kernel: Offer | None = None
+    """What the kernel has, to break the network there; None: in the transport."""
 
 
 @asynccontextmanager
@@ -45,6 +48,7 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
     Raises:
         UserError: the plan cannot be carried out.
         ZygoteError: the parent of all node processes could not start.
+        KernelError: the nodes' network namespace could not be set up.
     """
     directory = plan.directory or Path(tempfile.mkdtemp(prefix="gigmesh-"))
     try:
@@ -55,7 +59,14 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
                 f" choose another directory, or --nodes {len(homes)}"
             )
         scratch = plan.scratch if plan.directory else (directory, *plan.scratch)
-        async with open_homes(homes, entry=entry, options=plan.options, scratch=scratch) as cluster:
+        async with open_homes(
+            homes,
+            entry=entry,
+            options=plan.options,
+            scratch=scratch,
+            kernel=plan.kernel,
+            seed=plan.seed or 0,
+        ) as cluster:
             yield cluster
     finally:
         if plan.directory is None:

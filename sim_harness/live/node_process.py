@@ -36,6 +36,7 @@ from sim_harness.adversaries.adversary import Adversary
 from sim_harness.adversaries.corrupt import CorruptReplica
 from sim_harness.live.delayed_wires import Distance, open_delayed_wires
 from sim_harness.live.injected import HurtStore
+from sim_harness.live.kernel.addresses import OwnAddresses
 from sim_harness.live.messages import DeedNoted, Ready
 from sim_harness.live.node_orders import Hurts, Obedience
 from sim_harness.live.node_watch import Watcher
@@ -115,7 +116,7 @@ async def _serve(task: NodeTask) -> None:
             if seat is not None:
                 nursery.start_soon(seat.tell)
 
-        async with _open_wires(task, hurts) as wires:
+        async with _open_wires(task, setup, hurts) as wires:
             around = Surroundings(
                 wires=wires,
                 parameters=_parameters(task, setup),
@@ -146,11 +147,14 @@ def _links(task: NodeTask, setup: Setup) -> Links:
 
 
 @asynccontextmanager
-async def _open_wires(task: NodeTask, hurts: Hurts) -> AsyncIterator[Wires | None]:
+async def _open_wires(
+    task: NodeTask, setup: Setup | None, hurts: Hurts
+) -> AsyncIterator[Wires | None]:
     """Wires as the setup or the options say; None: the product's own."""
-    if hurts.links is not None:
+    if setup is not None and hurts.links is not None:
         numbers = numbers_of(Home(task.home).read_genesis())
-        async with open_rough_wires(hurts.links, numbers) as hurts.wires:
+        inner = OwnAddresses(task.node, numbers) if setup.own_addresses else None
+        async with open_rough_wires(hurts.links, numbers, inner) as hurts.wires:
             yield hurts.wires
         return
     delay_ms, jitter_ms = (float(task.options.get(name, 0)) for name in (DELAY_MS, JITTER_MS))

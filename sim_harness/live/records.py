@@ -40,6 +40,8 @@ class Head(msgspec.Struct, frozen=True, tag=True):
     """Where paths in the scenario begin."""
     file: str
     """The scenario's file, as it was named."""
+    kernel: bool = False
+    """Whether the kernel broke the network."""
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):

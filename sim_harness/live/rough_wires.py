@@ -335,15 +335,18 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
 
 
 @asynccontextmanager
-async def open_rough_wires(links: Links, numbers: dict[PeerId, int]) -> AsyncIterator[RoughWires]:
+async def open_rough_wires(
+    links: Links, numbers: dict[PeerId, int], inner: Wires | None = None
+) -> AsyncIterator[RoughWires]:
     """Wires under these links for a block; its end cuts them all.
 
     Args:
         links: what lies between this node and the others.
         numbers: of the nodes that have such wires, too.
+        inner: the wires below; None: TCP.
     """
     async with trio.open_nursery() as nursery:
         try:
-            yield RoughWires(nursery, links, numbers)
+            yield RoughWires(nursery, links, numbers, inner)
         finally:
             nursery.cancel_scope.cancel()

@@ -31,6 +31,7 @@ from sim_harness.live.evidence import Evidence
 from sim_harness.live.hands import Hands
 from sim_harness.live.interrupt import interruptible
 from sim_harness.live.judge import Verdict, broken_promise, is_well
+from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.live_faults import LiveFaults
 from sim_harness.live.live_load import LiveLoad
 from sim_harness.live.messages import Done, Measured, NodeWord, pack
@@ -87,6 +88,8 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = False
     """Whether the homes stay."""
     runs: Path = Path("runs")
+    kernel: Offer | None = None
+    """What the kernel has, to break the network there; None: in the transport."""
 
 
 async def run_live(plan: LivePlan, progress: Progress = lambda line: None) -> LiveResult:
@@ -97,6 +100,7 @@ async def run_live(plan: LivePlan, progress: Progress = lambda line: None) -> Li
     Raises:
         UserError: the network cannot be made.
         ZygoteError: no process could be started.
+        KernelError: the kernel refused a fault.
     """
     directory = new_run_directory(plan.scenario.name, plan.runs)
     return await LiveRun(plan, directory, progress).run()
@@ -133,6 +137,8 @@ class LiveRun:
                         options=self._options(setup),
                         scratch=() if self.plan.keep else (self.directory.homes,),
                         logs=self.directory.logs,
+                        kernel=self.plan.kernel,
+                        seed=self.plan.seed,
                     ) as cluster,
                 ):
                     await self._experiment(cluster)
@@ -178,13 +184,19 @@ class LiveRun:
             encode(genesis),
             str(Path(scenario.directory).absolute()),
             self.plan.file,
+            self.plan.kernel is not None,
         )
         self.evidence = Evidence(scenario, head)
         self._record(head)
         setup = setup_of(scenario, self.plan.seed)
         seats = seats_of(self.evidence, scenario)
         witnesses = tuple(node.index for node in self.evidence.world.honest[-WITNESSES:])
-        msgspec.structs.replace(setup, seats=seats, witnesses=witnesses).write(self.directory.homes)
+        msgspec.structs.replace(
+            setup,
+            seats=seats,
+            witnesses=witnesses,
+            own_addresses=self.plan.kernel is not None,
+        ).write(self.directory.homes)
 
     def _options(self, setup: Path) -> dict[str, str]:
         step = 1 + self.plan.scenario.network.nodes // NODES_PER_STEP

@@ -39,6 +39,8 @@ class Setup(msgspec.Struct, frozen=True):
     seats: tuple[Seat, ...] = ()
     witnesses: tuple[int, ...] = ()
     """Nodes that tell every vote which reaches them."""
+    own_addresses: bool = False
+    """Whether each node has an address of its own, in the run's own network namespace."""
 
     def latency(self) -> Latency:
         """Microseconds between nodes, by number."""

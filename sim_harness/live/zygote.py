@@ -215,11 +215,12 @@ class Zygote:
 
 @asynccontextmanager
 async def open_zygote(
-    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = ()
+    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = (), within: Sequence[str] = ()
 ) -> AsyncIterator[Zygote]:
     """A warmed zygote for `module:function`; its end removes all of `scratch`. Raises ZygoteError.
 
     The function takes a `NodeTask`; its module may have `warm()`, called once before any fork.
+    `within` are words that the command is put behind: they make namespaces, and become it.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     removed = [str(path) for path in scratch]
@@ -228,6 +229,7 @@ async def open_zygote(
         # trio starts its processes from worker threads that end when idle.
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns within milliseconds
             [
+                *within,
                 sys.executable,
                 "-m",
                 "sim_harness.live.zygote_process",

@@ -21,6 +21,9 @@ def sweep(  # noqa: PLR0913 - one an option
     seed: Annotated[int, typer.Option(min=0, help="The first of the seeds.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Runs at a time.")] = 1,
     world: Annotated[str, typer.Option(help="virtual or live.")] = "virtual",
+    faults: Annotated[
+        str, typer.Option(help="Live: who breaks the network: transport or kernel.")
+    ] = "transport",
     dask: Annotated[
         str | None, typer.Option(help="Run on a Dask cluster: tcp://HOST:PORT of its scheduler.")
     ] = None,
@@ -33,6 +36,7 @@ def sweep(  # noqa: PLR0913 - one an option
     import msgspec
     from rich.console import Console
 
+    from sim_harness.live.kernel.offer import KernelLacks, require_offer
     from sim_harness.scenario.sections import ScenarioError
     from sim_harness.sweep.grid import jobs_of, parse_axis
     from sim_harness.sweep.page import page
@@ -44,11 +48,18 @@ def sweep(  # noqa: PLR0913 - one an option
 
     if world not in ("virtual", "live"):
         raise refuse(f"--world is virtual or live, not {world!r}")
+    if faults not in ("transport", "kernel"):
+        raise refuse(f"--faults is transport or kernel, not {faults!r}")
+    if faults == "kernel" and world != "live":
+        raise refuse("--faults kernel is for --world live: no kernel carries virtual packets")
+    kernel = faults == "kernel"
     try:
+        if kernel and dask is None:
+            require_offer()
         axes = [parse_axis(text) for text in settings or []]
-        planned = jobs_of(file, axes, repeat=repeat, seed=seed, world=world)
+        planned = jobs_of(file, axes, repeat=repeat, seed=seed, world=world, kernel=kernel)
         runner = on_this_machine(jobs) if dask is None else on_cluster(dask)
-    except (ValueError, ScenarioError, SweepError) as error:
+    except (ValueError, KernelLacks, ScenarioError, SweepError) as error:
         raise refuse(str(error)) from None
     directory = output or Path("runs") / f"sweep-{file.stem}"
     console = Console(stderr=json)

@@ -39,11 +39,14 @@ class Job(msgspec.Struct, frozen=True):
     settings: tuple[tuple[str, Setting], ...]
     seed: int
     world: str
+    kernel: bool = False
+    """Whether the kernel breaks the network of live nodes."""
 
     @property
     def name(self) -> str:
         """What tells it from all others of the sweep, and of other sweeps."""
-        return digest(self.text.encode(), self.world.encode(), b"%d" % self.seed).hex()[:16]
+        world = self.world + (" kernel" if self.kernel else "")
+        return digest(self.text.encode(), world.encode(), b"%d" % self.seed).hex()[:16]
 
     def scenario(self) -> Scenario:
         """As it is to be run. Raises ScenarioError."""
@@ -67,7 +70,15 @@ def parse_value(text: str) -> Setting:
     return value if isinstance(value, int | float | bool | str) else text
 
 
-def jobs_of(file: Path, axes: Sequence[Axis], *, repeat: int, seed: int, world: str) -> list[Job]:
+def jobs_of(
+    file: Path,
+    axes: Sequence[Axis],
+    *,
+    repeat: int,
+    seed: int,
+    world: str,
+    kernel: bool = False,
+) -> list[Job]:
     """Every run of a sweep; seeds vary fastest. Raises ScenarioError."""
     try:
         text = file.read_text(encoding="utf-8")
@@ -83,7 +94,9 @@ def jobs_of(file: Path, axes: Sequence[Axis], *, repeat: int, seed: int, world: 
         # A combination that makes no sense is refused before anything runs.
         parse_scenario(changed, file)
         place = str(file.parent.absolute())
-        jobs += [Job(changed, place, settings, seed + number, world) for number in range(repeat)]
+        jobs += [
+            Job(changed, place, settings, seed + number, world, kernel) for number in range(repeat)
+        ]
     if len(jobs) > RUNS_MAX:
         raise ScenarioError(f"{len(jobs)} runs are more than {RUNS_MAX}")
     return jobs

@@ -33,6 +33,7 @@ def main() -> None:
 def run_job(job: Job) -> Row:
     """Run a job in this process."""
     from sim_harness.live.failures import Failed
+    from sim_harness.live.kernel.offer import KernelLacks
     from sim_harness.swarm.swarm import commit
 
     began_s, code = time.monotonic(), commit() or "unknown"
@@ -43,17 +44,23 @@ def run_job(job: Job) -> Row:
             from sim_harness.scenario.run import run_scenario
 
             result = run_scenario(job.scenario(), job.seed)
-    except (Failed, ScenarioError) as error:
+    except (Failed, KernelLacks, ScenarioError) as error:
         return failed_row(job, str(error), code)
     return row_of(job, result, wall_s=time.monotonic() - began_s, commit=code)
 
 
 def _live(job: Job):  # type: ignore[no-untyped-def]
     from sim_harness.live.failures import run_to_end
+    from sim_harness.live.kernel.offer import require_offer
     from sim_harness.live.run import LivePlan, run_live
 
     with tempfile.TemporaryDirectory(prefix="gigmesh-sweep-") as runs:
-        plan = LivePlan(scenario=job.scenario(), seed=job.seed, runs=Path(runs))
+        plan = LivePlan(
+            scenario=job.scenario(),
+            seed=job.seed,
+            runs=Path(runs),
+            kernel=require_offer() if job.kernel else None,
+        )
         return run_to_end(lambda: run_live(plan))
 
 

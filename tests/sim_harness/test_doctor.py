@@ -1,9 +1,13 @@
 """The doctor tries everything and leaves nothing behind."""
 
 import msgspec
+import pytest
 from typer.testing import CliRunner
 
+from sim_harness import doctor
 from sim_harness.cli import app
+from sim_harness.live.kernel import offer as offers
+from sim_harness.live.kernel.offer import Offer
 
 
 def test_the_doctor_says_what_was_tried_and_what_words_rest_on() -> None:
@@ -13,4 +17,35 @@ def test_the_doctor_says_what_was_tried_and_what_words_rest_on() -> None:
     assert told["transport wrapper"]["works"]
     assert told["prlimit"]["used"]
     assert not told["netem"]["used"]
+    assert [name for name, one in told.items() if one["kernel"]] == [
+        "nftables",
+        "tc htb",
+        "NFQUEUE",
+    ]
     assert "works" in CliRunner().invoke(app, ["doctor"]).output
+
+
+def test_the_doctor_says_who_does_a_word_that_the_kernel_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lacking = Offer(nftables="", htb="", nfqueue="no queue", netem="no netem")
+    monkeypatch.setattr(offers, "find_offer", lambda: lacking)
+    told = {one.name: (one.works, one.use, one.what) for one in doctor.examine()}
+    assert told["nftables"] == (
+        True,
+        "used by --faults kernel",
+        "partition, disconnect, loss, black_hole",
+    )
+    assert told["NFQUEUE"] == (
+        False,
+        "used by --faults kernel",
+        "delay: by the transport; no queue",
+    )
+    assert told["netem"] == (False, "not used", "no netem")
+    words = ("partition", "bandwidth", "delay", "slow_reader")
+    assert [lacking.backend(word) for word in words] == [
+        "nftables",
+        "tc htb",
+        "transport",
+        "transport",
+    ]

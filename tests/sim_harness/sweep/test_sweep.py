@@ -56,6 +56,22 @@ def story(tmp_path: Path) -> Path:
     return path
 
 
+def test_faults_of_the_kernel_are_runs_of_their_own(tmp_path: Path) -> None:
+    story = tmp_path / "tiny.toml"
+    story.write_text(STORY)
+    one, other = (
+        jobs_of(story, [], repeat=1, seed=1, world="live", kernel=kernel)[0]
+        for kernel in (False, True)
+    )
+    assert one.name != other.name
+    for words, why in (
+        (["--faults", "kernel"], "--world live"),
+        (["--faults", "dice", "--world", "live"], "transport or kernel, not 'dice'"),
+    ):
+        found = CliRunner().invoke(app, ["sweep", str(story), *words])
+        assert (found.exit_code, why in found.output) == (2, True), found.output
+
+
 def test_values_are_tomls_and_what_is_none_is_a_text() -> None:
     assert parse_axis("network.nodes=50, 100") == Axis("network.nodes", (50, 100))
     assert parse_axis("network.latency=20ms") == Axis("network.latency", ("20ms",))
