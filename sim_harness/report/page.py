@@ -18,7 +18,7 @@ NODES_SHOWN: Final = 200
 
 def render_page(result: Result) -> str:
     """The page; it needs no network and no script."""
-    return _template().render(
+    return template("page.html.j2").render(
         result=result,
         nodes=result.nodes[:NODES_SHOWN],
         failed=[check for check in result.checks if not check.holds],
@@ -44,7 +44,8 @@ def by_topic(result: Result) -> list[tuple[str, int, float, float]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of this folder's pages."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -52,8 +53,14 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"seconds": _seconds, "micro": _micro, "kb": _kilobytes}
-    return environment.get_template("page.html.j2")
+    environment.filters |= {
+        "change": _change,
+        "figure": figure,
+        "kb": _kilobytes,
+        "micro": _micro,
+        "seconds": _seconds,
+    }
+    return environment.get_template(name)
 
 
 def _seconds(millis: int) -> str:
@@ -61,6 +68,19 @@ def _seconds(millis: int) -> str:
     if millis < 1_000:
         return f"{millis} ms"
     return f"{millis / 1000:.2f} s" if millis < 10_000 else f"{millis / 1000:.1f} s"
+
+
+def figure(value: float) -> str:
+    """Three digits that say something, and no more."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+
+
+def _change(ratio: float) -> str:
+    """A ratio as what it changes: +28 %, or a factor where that says more."""
+    if ratio >= 3:
+        return f"{ratio:.3g} times"
+    percent = 100 * (ratio - 1)
+    return f"{percent:+.0f} %" if abs(percent) >= 0.5 else "0 %"
 
 
 def _micro(amount: int) -> str:
