@@ -22,8 +22,8 @@ from sim_harness.report.svg import (
     picture,
 )
 
-WIDTH: Final = 540
-HEIGHT: Final = 210
+WIDTH: Final = 380
+HEIGHT: Final = 180
 LEFT: Final = 50
 CHANGES_WIDTH: Final = 1100
 CHANGES_LEFT: Final = 190

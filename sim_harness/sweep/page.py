@@ -28,9 +28,9 @@ from sim_harness.sweep.effects import Effect, effects
 from sim_harness.sweep.grid import Setting
 from sim_harness.sweep.row import MEASURES, Row
 
-WIDTH: Final = 540
-HEIGHT: Final = 230
-LEFT: Final = 64
+WIDTH: Final = 380
+HEIGHT: Final = 190
+LEFT: Final = 52
 COLOURS: Final = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 LINES_MAX: Final = 6
 """Lines of a plot, a colour each; the table has all."""
