@@ -133,7 +133,6 @@ def _faults(
                     height=ROW - 6,
                     rx=3,
                     fill=RED,
-                    opacity=0.75,
                     title=title,
                 )
             )
@@ -142,19 +141,24 @@ def _faults(
 
 
 def _fault_text(found: list[FaultRecord], time: Scale, y: float) -> str:
-    """Said once a row, beside the last of its bars, where there is room."""
+    """Said once a row, beside the last of its bars or in it, where there is room."""
     last = found[-1]
     x = time(last.at_ms if last.until_ms is None else last.until_ms)
     nodes = sorted({index for fault in found for index in fault.nodes})
     text = last.what if len(found) == 1 else f"{len(found)} times, {names(nodes)}"
     start = time(found[0].at_ms)
+    wanted = GLYPH_PX * len(text)
     after, before = WIDTH - RIGHT - x - 8, start - LEFT - 8
-    if after >= min(before, GLYPH_PX * len(text)):
-        return label(x + 6, y + 12, _cut(text, after), fill=INK, font_size=11)
-    if before >= min(x - start, GLYPH_PX * len(text)):
-        cut = _cut(text, before)
-        return label(start - 6, y + 12, cut, text_anchor="end", fill=INK, font_size=11)
-    return label(start + 6, y + 12, _cut(text, x - start - 12), fill="#fff", font_size=11)
+    inside = x - start - 12 if len(found) == 1 else 0.0
+    rooms = {"after": after, "inside": inside, "before": before}
+    fits = [name for name, room in rooms.items() if room >= wanted]
+    where = fits[0] if fits else max(rooms, key=lambda name: rooms[name])
+    cut = _cut(text, rooms[where])
+    if where == "after":
+        return label(x + 6, y + 12, cut, fill=INK, font_size=11)
+    if where == "inside":
+        return label(start + 6, y + 12, cut, fill="#fff", font_size=11)
+    return label(start - 6, y + 12, cut, text_anchor="end", fill=INK, font_size=11)
 
 
 def _cut(text: str, room_px: float) -> str:

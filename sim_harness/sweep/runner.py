@@ -16,7 +16,7 @@ from sim_harness.sweep.grid import Job
 from sim_harness.sweep.row import Row
 from sim_harness.sweep.work import failed_row, run_apart, run_bytes
 
-CONNECT_S: Final = 10
+CONNECT_S: Final = 30
 KEY: Final = "gigmesh-run"
 """What the cluster's tasks are called: this, the job and something that no other sweep has."""
 

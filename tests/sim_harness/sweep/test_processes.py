@@ -140,10 +140,15 @@ def addresses(cluster: object) -> dict[object, str]:
     return {name: nanny.worker_address for name, nanny in cluster.workers.items()}  # type: ignore[attr-defined]
 
 
-def test_a_sweep_that_goes_away_leaves_no_run_on_the_cluster(slow: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_that_goes_away_leaves_no_run_on_the_cluster(
+    slow: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     from distributed import LocalCluster
 
-    jobs = jobs_of(slow, [], repeat=4, seed=1, world="virtual")
+    output = tmp_path / "out"
+    words = ["sweep", str(slow), "--repeat", "4", "--output", str(output)]
+    command = [sys.executable, "-m", "sim_harness.cli", *words, "--dask"]
     with LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=1,
         threads_per_worker=1,
@@ -152,9 +157,10 @@ def test_a_sweep_that_goes_away_leaves_no_run_on_the_cluster(slow: Path) -> None
         host="127.0.0.1",
     ) as cluster:
         (nanny,) = cluster.workers.values()
-        rows = on_cluster(cluster.scheduler_address)(jobs)
-        next(rows)
-        rows.close()
+        with subprocess.Popen([*command, cluster.scheduler_address]) as process:
+            wait_until(lambda: rows_in(output) and children_of(nanny.pid), "a row, and a run")
+            process.send_signal(number)
+        assert process.returncode == (130 if number == signal.SIGINT else -number)
         wait_until(lambda: not children_of(nanny.pid), "the run under way to end")
 
 
