@@ -1,5 +1,6 @@
 """`sim-harness sweep`: a progress bar, a table, Parquet and a page."""
 
+import logging
 import shlex
 import signal
 import sys
@@ -65,6 +66,7 @@ def sweep(  # noqa: PLR0913 - one an option
 
     from sim_harness.scenario.sections import ScenarioError
     from sim_harness.sweep.directory import SweepError
+    from sim_harness.sweep.runner import ClusterLost
 
     if world not in ("virtual", "live"):
         raise _refused(f"--world is virtual or live, not {world!r}")
@@ -86,6 +88,8 @@ def sweep(  # noqa: PLR0913 - one an option
     try:
         with _interruptible():
             rows = _run(asked, console)
+    except ClusterLost as error:
+        raise _refused(str(error), EXIT_FAILED) from None
     except (ValueError, ScenarioError, SweepError) as error:
         raise _refused(str(error)) from None
     except OSError as error:
@@ -123,6 +127,8 @@ def _run(asked: Asked, console: "Console") -> list["Row"]:
     if asked.at is not None:
         runner = at_commit(asked.at, asked.directory, asked.jobs)
     elif asked.dask is not None:
+        # A cluster that goes away is said in a sentence, not in the client's tracebacks.
+        logging.disable(logging.CRITICAL)
         runner = on_cluster(asked.dask)
     else:
         runner = on_this_machine(asked.jobs)

@@ -1,7 +1,7 @@
 """Runs the jobs of a sweep, keeps rows as they come, and goes on where an earlier one stopped."""
 
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -19,6 +19,10 @@ from sim_harness.sweep.work import failed_row, run_apart, run_bytes
 CONNECT_S: Final = 30
 KEY: Final = "gigmesh-run"
 """What the cluster's tasks are called: this, the job and something that no other sweep has."""
+
+
+class ClusterLost(SweepError):
+    """A cluster that was there, and is not any more."""
 
 
 class Runner(Protocol):
@@ -96,9 +100,15 @@ def on_cluster(address: str) -> Runner:
                 for key, job in job_of.items()
             ]
             for future in as_completed(futures):  # type: ignore[no-untyped-call]
-                fault = future.exception()
+                try:
+                    fault = future.exception()
+                    data = future.result() if fault is None else b""
+                except CancelledError:
+                    raise ClusterLost(
+                        f"the Dask scheduler at {address} is gone; the same command goes on"
+                    ) from None
                 if fault is None:
-                    yield msgspec.json.decode(future.result(), type=Row)
+                    yield msgspec.json.decode(data, type=Row)
                 else:
                     # Several workers in turn were lost with it, or cannot run it at all.
                     why = f"the cluster could not run it: {fault}"

@@ -164,6 +164,30 @@ def test_a_sweep_that_goes_away_leaves_no_run_on_the_cluster(
         wait_until(lambda: not children_of(nanny.pid), "the run under way to end")
 
 
+def test_a_scheduler_that_is_lost_is_said_in_a_sentence(slow: Path, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    output = tmp_path / "out"
+    words = ["sweep", str(slow), "--repeat", "4", "--output", str(output)]
+    command = [sys.executable, "-m", "sim_harness.cli", *words, "--dask"]
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=1,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        host="127.0.0.1",
+    ) as cluster:
+        address = cluster.scheduler_address
+        process = subprocess.Popen(
+            [*command, address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_until(lambda: rows_in(output), "a row")
+    _, told = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "Traceback" not in told
+    assert f"sim-harness: the Dask scheduler at {address} is gone" in told
+
+
 @pytest.mark.parametrize(
     ("address", "why"),
     [("nonsense", "expected an address"), ("tcp://127.0.0.1:9", "no Dask scheduler answers")],
