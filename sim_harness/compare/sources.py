@@ -102,6 +102,8 @@ class Source(msgspec.Struct):
     """Of the code that ran, where it is known."""
     scenario: str = ""
     """A digest of the scenario, where it is known."""
+    title: str = ""
+    """Of runs: what their scenarios are called."""
 
 
 def read_source(path: Path) -> Source:
@@ -155,7 +157,9 @@ def _of_reports(name: str, reports: list[Report]) -> Source:
         if one.bring_up_s is not None:
             samples["bring-up"].append(one.bring_up_s)
     failed = sum(one.verdict != "pass" for one in reports)
-    return Source(name, len(reports), failed, {key: one for key, one in samples.items() if one})
+    measured = {key: one for key, one in samples.items() if one}
+    titles = ", ".join(sorted({one.name for one in reports}))
+    return Source(name, len(reports), failed, measured, title=titles)
 
 
 def _of_rows(name: str, rows: list[Row]) -> Source:

@@ -147,6 +147,8 @@ def _notes(one: Source, other: Source) -> tuple[str, ...]:
     notes = []
     if one.scenario and other.scenario and one.scenario != other.scenario:
         notes.append("the two sweeps ran different scenarios: what differs may be the scenario")
+    if one.title and other.title and one.title != other.title:
+        notes.append(f"A ran {one.title}, and B {other.title}: what differs may be the scenario")
     keys = [{key for found in side.by_key.values() for key in found} for side in (one, other)]
     shared = len(keys[0] & keys[1])
     if keys[0] and keys[1] and shared < max(map(len, keys)):

@@ -3,11 +3,11 @@
 import io
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from zipfile import ZipFile
 
 from p2p.primitives.digests import digest
 from sim_harness.swarm.swarm import ROOT, commit
@@ -48,9 +48,9 @@ def unpacked(name: str, directory: Path) -> Iterator[Path]:
     folder = (directory / FOLDER).absolute()
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        packed = _git("archive", f"{name}^{{commit}}", *PACKAGES)
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+        packed = _git("archive", "--format=zip", f"{name}^{{commit}}", *PACKAGES)
+        with ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

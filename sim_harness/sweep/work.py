@@ -107,12 +107,13 @@ def run_bytes(
     folders = [str(code)] if code else []
     paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        # A session of its own: Ctrl-C is its parent's business.
+        # A group of its own: Ctrl-C is its parent's business. Its session, and so its share of the
+        # processors, is that of whoever started the sweep.
         [sys.executable, "-m", "sim_harness.sweep.work", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
+        process_group=0,
         cwd=code,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )

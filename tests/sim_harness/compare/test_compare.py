@@ -93,9 +93,18 @@ def test_two_runs_are_compared_and_the_slower_one_is_named(tmp_path: Path) -> No
     told = msgspec.json.decode(found.output)
     words_of = {line["measure"]: line["word"] for line in told["lines"]}
     assert words_of["first commit"] == words_of["last commit"] == "higher"
+    assert told["notes"] == []
     assert page.read_text().count("<svg") == len(told["lines"]) + 1
     shown = CliRunner().invoke(app, words)
     assert f"B against A: {told['verdict']}" in shown.output
+
+
+def test_runs_of_different_scenarios_are_compared_with_a_word_of_warning() -> None:
+    one, other = source("a", 100), source("b", 130)
+    one.title, other.title = "churn", "happy"
+    assert compare(one, other).notes == (
+        "A ran churn, and B happy: what differs may be the scenario",
+    )
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
