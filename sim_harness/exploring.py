@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+PIPE_WIDTH: Final = 120
+"""Of a table that goes to a file or a pipe, where nothing tells the width."""
 
 
 class CanaryName(StrEnum):

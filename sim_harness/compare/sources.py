@@ -5,12 +5,13 @@ runs are the runs' medians, and where both sides ran equal settings and seeds th
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import structs
 
+from sim_harness.sweep.directory import ROWS, SweepError, read_plan, read_rows
 from sim_harness.sweep.row import Row
-from sim_harness.sweep.runner import ROWS, SweepError, read_rows
 
 LOWER_IS_BETTER: Final = {
     "first commit": "ms",
@@ -35,8 +36,13 @@ _OF_ROWS: Final = {
     "bring_up_s": "bring-up",
 }
 
-Key = tuple[str, int]
-"""Settings as text, and the seed."""
+
+class Key(NamedTuple):
+    """What makes two runs of two sweeps the same run."""
+
+    world: str
+    settings: str
+    seed: int
 
 
 class SourceError(Exception):
@@ -92,6 +98,12 @@ class Source(msgspec.Struct):
     samples: dict[str, list[float]]
     by_key: dict[str, dict[Key, float]] = {}
     """Of several runs: a value a run, by settings and seed."""
+    commit: str = ""
+    """Of the code that ran, where it is known."""
+    scenario: str = ""
+    """A digest of the scenario, where it is known."""
+    title: str = ""
+    """Of runs: what their scenarios are called."""
 
 
 def read_source(path: Path) -> Source:
@@ -103,7 +115,12 @@ def read_source(path: Path) -> Source:
         return _of_reports(str(path), [_report(path)])
     if (path / ROWS).exists():
         try:
-            return _of_rows(str(path), read_rows(path))
+            rows, plan = read_rows(path), read_plan(path)
+            if not rows:
+                raise SourceError(f"{path} is a sweep without a row")
+            return structs.replace(
+                _of_rows(str(path), rows), scenario="" if plan is None else plan.scenario
+            )
         except SweepError as error:
             raise SourceError(str(error)) from None
     if (path / "report.json").exists():
@@ -140,14 +157,17 @@ def _of_reports(name: str, reports: list[Report]) -> Source:
         if one.bring_up_s is not None:
             samples["bring-up"].append(one.bring_up_s)
     failed = sum(one.verdict != "pass" for one in reports)
-    return Source(name, len(reports), failed, {key: one for key, one in samples.items() if one})
+    measured = {key: one for key, one in samples.items() if one}
+    titles = ", ".join(sorted({one.name for one in reports}))
+    return Source(name, len(reports), failed, measured, title=titles)
 
 
 def _of_rows(name: str, rows: list[Row]) -> Source:
     samples: dict[str, list[float]] = {}
     by_key: dict[str, dict[Key, float]] = {}
     for row in rows:
-        key = (msgspec.json.encode(row.settings).decode() + row.world, row.seed)
+        words = [f"{name} {value}" for name, value in sorted(row.settings.items())]
+        key = Key(row.world, ", ".join(words), row.seed)
         for column, measure in _OF_ROWS.items():
             value = row.measures.get(column)
             if value is None:
@@ -155,4 +175,6 @@ def _of_rows(name: str, rows: list[Row]) -> Source:
             scaled = value / 1000 if measure == "gossip sent" else value
             samples.setdefault(measure, []).append(scaled)
             by_key.setdefault(measure, {})[key] = scaled
-    return Source(name, len(rows), sum(row.verdict != "pass" for row in rows), samples, by_key)
+    failed = sum(row.verdict != "pass" for row in rows)
+    commit = ", ".join(sorted({row.commit for row in rows}))
+    return Source(name, len(rows), failed, samples, by_key, commit)

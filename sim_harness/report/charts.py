@@ -24,7 +24,7 @@ WIDTH: Final = 540
 LEFT: Final = 70
 HEIGHT: Final = 220
 ROW: Final = 18
-ROWS_MAX: Final = 30
+ROWS_MAX: Final = 12
 
 TOPICS: Final = {
     "votes": BLUE,

@@ -25,10 +25,10 @@ TOP: Final = 40
 HEIGHT: Final = 150
 
 LINES: Final = (
-    ("peers", "connections, fewest", BLUE),
+    ("peers", "peers, fewest", BLUE),
     ("mesh_max", "mesh, most", SKY),
     ("mesh", "mesh, fewest", ORANGE),
-    ("ads", "ads known, fewest", GREEN),
+    ("ads", "ads, fewest", GREEN),
 )
 
 
@@ -38,17 +38,23 @@ def health_chart(result: Result) -> str:
     if not samples:
         return "<p>Nothing was sampled.</p>"
     time = Scale(0, result.end_ms, LEFT, WIDTH - RIGHT)
-    most = max(max(getattr(one, name) for name, _, _ in LINES) for one in samples)
+    lines = [line for line in LINES if any(getattr(one, line[0]) for one in samples)]
+    counts = [getattr(one, name) for name, _, _ in lines if name != "ads" for one in samples]
+    known = max(one.ads for one in samples)
+    most = max(counts, default=1)
     bottom = TOP + HEIGHT
     up = Scale(0, max(1, most), bottom, TOP)
-    parts = _faults(result, time)
+    parts = fault_bands(result, time, top=TOP, height=HEIGHT)
     for tick in up.ticks(4):
         y = up(tick)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, stroke=FAINT))
         parts.append(label(LEFT - 6, y + 4, f"{tick:g}", text_anchor="end", fill=GREY))
     x = float(LEFT)
-    for name, text, colour in LINES:
-        parts.append(_line(samples, name, colour, time, up))
+    for name, words, colour in lines:
+        # All ads are many more than anybody's connections: full height is all of them.
+        scale = Scale(0, known, bottom, TOP) if name == "ads" else up
+        text = f"ads, fewest of {known}" if name == "ads" else words
+        parts.append(_line(samples, name, colour, time, scale))
         parts.append(element("line", x1=x, x2=x + 16, y1=12, y2=12, stroke=colour, stroke_width=3))
         parts.append(label(x + 20, 16, text, font_size=11))
         x += 32 + 5.6 * len(text)
@@ -58,17 +64,22 @@ def health_chart(result: Result) -> str:
     return picture(WIDTH, bottom + 24, parts, "Connections and meshes over time")
 
 
-def _faults(result: Result, time: Scale) -> list[str]:
-    """Faint bands while something was broken."""
-    parts = []
-    for fault in result.faults:
-        until_ms = result.end_ms if fault.until_ms is None else fault.until_ms
-        x = time(fault.at_ms)
-        width = max(1.0, time(until_ms) - x)
-        title = f"{fault.kind}: {fault.what}"
-        place = {"x": x, "width": width, "y": TOP, "height": HEIGHT}
-        parts.append(element("rect", fill=RED, opacity=0.07, title=title, **place))
-    return parts
+def fault_bands(result: Result, time: Scale, *, top: float, height: float) -> list[str]:
+    """Faint bands while something was broken: one for faults that overlap or follow at once."""
+    spans = sorted(
+        (time(one.at_ms), time(result.end_ms if one.until_ms is None else one.until_ms))
+        for one in result.faults
+    )
+    merged: list[tuple[float, float]] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    path = "".join(
+        f"M{x:.1f} {top:g}h{max(1.0, end - x):.1f}v{height:g}H{x:.1f}z" for x, end in merged
+    )
+    return [element("path", d=path, fill=RED, opacity=0.07)] if path else []
 
 
 def _line(samples: tuple[Sample, ...], name: str, colour: str, time: Scale, up: Scale) -> str:

@@ -1,5 +1,6 @@
 """SVG as text: elements, scales and axes for charts that need no script."""
 
+import math
 from html import escape
 from typing import Final
 
@@ -55,10 +56,10 @@ class Scale:
         share = (value - self.low) / (self.high - self.low)
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
-    def ticks(self, count: int) -> list[float]:
-        """Round values, about so many."""
+    def ticks(self, count: int, *, whole: bool = True) -> list[float]:
+        """Round values, about so many; fractions, too, where not only whole ones make sense."""
         rough = (self.high - self.low) / max(1, count)
-        power = 10.0 ** len(str(int(rough))) / 10 if rough >= 1 else 1.0
+        power = 10.0 ** math.floor(math.log10(max(rough, 1 if whole else 1e-9)))
         step = next((power * one for one in (1, 2, 5, 10) if power * one >= rough), power * 10)
         first = -(-self.low // step) * step
         return [first + step * n for n in range(int((self.high - first) // step) + 1)]

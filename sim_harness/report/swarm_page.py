@@ -1,10 +1,6 @@
 """One swarm as one HTML page: the answer, what failed, what was seen, who caught the canaries."""
 
-from functools import cache
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
+from sim_harness.report.page import template
 from sim_harness.swarm.swarm import Swarm
 
 
@@ -15,21 +11,9 @@ def render_swarm(swarm: Swarm) -> str:
         if outcome.failure is not None:
             kinds[outcome.failure.kind] = kinds.get(outcome.failure.kind, 0) + 1
     missed = [catch for catch in swarm.canaries if catch.caught_after is None]
-    return _template().render(
+    return template("swarm.html.j2").render(
         swarm=swarm,
         kinds=sorted(kinds.items(), key=lambda one: (-one[1], one[0])),
         missed=missed,
         sights=sorted(swarm.sights, key=lambda sight: (sight.seeds, sight.text)),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("swarm.html.j2")

@@ -1,5 +1,7 @@
 """The timeline: faults above, one lane a node below, and the heights of the network over time."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from sim_harness.report.svg import (
@@ -22,8 +24,10 @@ WIDTH: Final = 1100
 LEFT: Final = 150
 RIGHT: Final = 20
 ROW: Final = 20
-LANES_MAX: Final = 40
-FAULTS_MAX: Final = 24
+LANES_MAX: Final = 20
+FAULTS_MAX: Final = 16
+GLYPH_PX: Final = 5.8
+"""Width of a letter of the small print, about."""
 HEIGHTS: Final = 110
 
 
@@ -32,25 +36,26 @@ def timeline(result: Result) -> str:
     time = Scale(0, result.end_ms, LEFT, WIDTH - RIGHT)
     rows = fault_rows(result.faults)
     lanes = _lanes(result)
-    top = 34
+    drawn = {node.index for node in lanes}
+    rest = [node for node in result.nodes if node.index not in drawn]
+    top = 50 if result.violations else 34
     heights_y = top + len(rows) * ROW + 16
     lanes_y = heights_y + HEIGHTS + 26
-    bottom = lanes_y + len(lanes) * ROW + 8
+    bottom = lanes_y + (len(lanes) + bool(rest)) * ROW + 8
     parts = _moments(result, time, top - 8, bottom)
     parts += _faults(rows, result.end_ms, time, top)
     parts += _heights(result, time, heights_y)
     for number, node in enumerate(lanes):
         parts += _lane(node, result, time, lanes_y + number * ROW)
+    if rest:
+        parts += _others(rest, result.end_ms, time, lanes_y + len(lanes) * ROW)
     parts += _axis(time, bottom)
     x = time(result.faults_end_ms)
     line = {"x1": x, "x2": x, "y1": top - 8, "y2": bottom}
     anchor = "end" if x > WIDTH - 160 else "middle"
     parts.append(element("line", stroke=GREY, stroke_dasharray="2 4", **line))
     parts.append(label(x, bottom + 32, "from here on all is whole", text_anchor=anchor, fill=GREY))
-    hidden = len(result.nodes) - len(lanes)
-    if hidden:
-        parts.append(label(LEFT, bottom + 50, f"and {hidden} more nodes", fill=GREY))
-    return picture(WIDTH, bottom + (58 if hidden else 40), parts, "Faults and commits over time")
+    return picture(WIDTH, bottom + 40, parts, "Faults and commits over time")
 
 
 def fault_rows(faults: tuple[FaultRecord, ...]) -> list[tuple[str, list[FaultRecord]]]:
@@ -65,7 +70,16 @@ def _lanes(result: Result) -> list[NodeResult]:
     """The nodes to draw: those that something happened to come first when there are many."""
     if len(result.nodes) <= LANES_MAX:
         return list(result.nodes)
-    eventful = sorted(result.nodes, key=lambda node: (-node.crashes, -len(node.rounds_ms)))
+    hurt = Counter(
+        index
+        for fault in result.faults
+        if len(fault.nodes) < len(result.nodes)
+        for index in fault.nodes
+    )
+    eventful = sorted(
+        result.nodes,
+        key=lambda node: (-node.crashes, -len(node.stops), -hurt[node.index], -len(node.rounds_ms)),
+    )
     return sorted(eventful[:LANES_MAX], key=lambda node: node.index)
 
 
@@ -94,7 +108,8 @@ def _moments(result: Result, time: Scale, top: float, bottom: float) -> list[str
     for violation in result.violations:
         x = time(violation.at_ms)
         line = element("line", x1=x, x2=x, y1=top, y2=bottom, stroke=RED, stroke_width=3)
-        parts += [line, label(x, top - 6, violation.name, fill=RED, text_anchor="middle")]
+        side = "end" if x > WIDTH / 2 else "start"
+        parts += [line, label(x, top - 22, violation.name, fill=RED, text_anchor=side)]
     return parts
 
 
@@ -118,7 +133,6 @@ def _faults(
                     height=ROW - 6,
                     rx=3,
                     fill=RED,
-                    opacity=0.75,
                     title=title,
                 )
             )
@@ -127,15 +141,30 @@ def _faults(
 
 
 def _fault_text(found: list[FaultRecord], time: Scale, y: float) -> str:
-    """Said once a row, beside the last of its bars, where there is room."""
+    """Said once a row, beside the last of its bars or in it, where there is room."""
     last = found[-1]
     x = time(last.at_ms if last.until_ms is None else last.until_ms)
     nodes = sorted({index for fault in found for index in fault.nodes})
     text = last.what if len(found) == 1 else f"{len(found)} times, {names(nodes)}"
-    if x > WIDTH - 330:
-        start = time(found[0].at_ms)
-        return label(start - 6, y + 12, text[:60], text_anchor="end", fill=INK, font_size=11)
-    return label(x + 6, y + 12, text[:60], fill=INK, font_size=11)
+    start = time(found[0].at_ms)
+    wanted = GLYPH_PX * len(text)
+    after, before = WIDTH - RIGHT - x - 8, start - LEFT - 8
+    inside = x - start - 12 if len(found) == 1 else 0.0
+    rooms = {"after": after, "inside": inside, "before": before}
+    fits = [name for name, room in rooms.items() if room >= wanted]
+    where = fits[0] if fits else max(rooms, key=lambda name: rooms[name])
+    cut = _cut(text, rooms[where])
+    if where == "after":
+        return label(x + 6, y + 12, cut, fill=INK, font_size=11)
+    if where == "inside":
+        return label(start + 6, y + 12, cut, fill="#fff", font_size=11)
+    return label(start - 6, y + 12, cut, text_anchor="end", fill=INK, font_size=11)
+
+
+def _cut(text: str, room_px: float) -> str:
+    """As much of it as there is room for."""
+    letters = max(3, int(room_px / GLYPH_PX))
+    return text if len(text) <= letters else text[: letters - 3].rstrip() + "..."
 
 
 def _heights(result: Result, time: Scale, top: float) -> list[str]:
@@ -214,10 +243,44 @@ def _lane(node: NodeResult, result: Result, time: Scale, y: float) -> list[str]:
         x = time(at_ms)
         mark = element("line", x1=x, x2=x, y1=y + 4, y2=y + ROW - 4, stroke=ORANGE, stroke_width=2)
         parts.append(mark)
-    marks = " ".join(f"M{time(at_ms):.1f} {y + 5:.1f}v{ROW - 10}" for at_ms in node.commits_ms)
+    marks = strokes([time(at_ms) for at_ms in node.commits_ms], y + 5)
     if marks:
         parts.append(element("path", d=marks, stroke=BLUE, stroke_width=1.5, fill="none"))
     return parts
+
+
+def _others(nodes: list[NodeResult], end_ms: int, time: Scale, y: float) -> list[str]:
+    """All nodes without a lane in one: every commit of any of them, and when some were down."""
+    middle = y + ROW / 2
+    text = f"{len(nodes)} others"
+    parts = [
+        label(LEFT - 10, middle + 4, text, text_anchor="end", fill=INK, font_size=11),
+        element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=middle, y2=middle, stroke=FAINT),
+    ]
+    down = sorted(
+        {(round(time(a)), round(time(b))) for n in nodes for a, b in _absences(n, end_ms)}
+    )
+    grey = " ".join(f"M{a} {y + ROW - 5:.0f}H{max(a + 1, b)}" for a, b in down)
+    if grey:
+        parts.append(element("path", d=grey, stroke="#b8c2cc", stroke_width=4, fill="none"))
+    moments = {round(time(at_ms)) for node in nodes for at_ms in node.commits_ms}
+    marks = strokes(sorted(moments), y + 5)
+    if marks:
+        parts.append(
+            element("path", d=marks, stroke=BLUE, stroke_width=1, opacity=0.6, fill="none")
+        )
+    return parts
+
+
+def strokes(places: Sequence[float], y: float) -> str:
+    """A path of upright strokes; each from the one before it, which is short to write."""
+    path, before, tall = "", 0.0, ROW - 10
+    for x in places:
+        place = round(x, 1)
+        start = f"m{place - before:.1f}-{tall}" if path else f"M{place:.1f} {y:.1f}"
+        path += f"{start.replace('.0', '')}v{tall}"
+        before = place
+    return path
 
 
 def _absences(node: NodeResult, end_ms: int) -> list[tuple[int, int]]:

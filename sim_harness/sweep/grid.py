@@ -3,6 +3,7 @@
 --set network.nodes=50,100 --set parameters.flush_ms=0,50 --repeat 3   ->   2 x 2 x 3 runs
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from itertools import product
@@ -57,8 +58,23 @@ def parse_axis(text: str) -> Axis:
     """`network.nodes=50,100`. Raises ValueError."""
     key, equals, values = text.partition("=")
     if not equals or not key.strip() or not values.strip():
-        raise ValueError(f"{text!r}: expected KEY=VALUE,VALUE such as network.nodes=50,100")
-    return Axis(key.strip(), tuple(parse_value(one.strip()) for one in values.split(",")))
+        raise ValueError(f"--set {text}: expected KEY=VALUE,VALUE such as network.nodes=50,100")
+    if values.lstrip().startswith(("[", "{")):
+        raise ValueError(f"--set {text}: a list or a table cannot be swept; give single values")
+    found = tuple(parse_value(one.strip()) for one in values.split(","))
+    if len(set(map(str, found))) < len(found):
+        raise ValueError(f"--set {text}: a value stands there twice")
+    return Axis(key.strip(), found)
+
+
+def parse_axes(texts: Sequence[str]) -> list[Axis]:
+    """All of them, each key once. Raises ValueError."""
+    axes = [parse_axis(text) for text in texts]
+    keys = [axis.key for axis in axes]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"--set {key} is said twice: give its values in one, as {key}=V,V")
+    return axes
 
 
 def parse_value(text: str) -> Setting:
@@ -80,19 +96,17 @@ def jobs_of(
     kernel: bool = False,
 ) -> list[Job]:
     """Every run of a sweep; seeds vary fastest. Raises ScenarioError."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        tomlkit.parse(text)
-    except OSError as error:
-        raise ScenarioError(f"cannot read {file}: {error.strerror}") from None
-    except (UnicodeDecodeError, TOMLKitError) as error:
-        raise ScenarioError(f"{file}: not valid TOML: {error}") from None
+    text = read_text(file)
+    parse_scenario(text, file)
     jobs = []
     for values in product(*(axis.values for axis in axes)):
         settings = tuple(zip((axis.key for axis in axes), values, strict=True))
         changed = with_settings(text, settings)
         # A combination that makes no sense is refused before anything runs.
-        parse_scenario(changed, file)
+        try:
+            parse_scenario(changed, file)
+        except ScenarioError as error:
+            raise ScenarioError(f"{_said(settings)}: {_without_line(str(error), file)}") from None
         place = str(file.parent.absolute())
         jobs += [
             Job(changed, place, settings, seed + number, world, kernel) for number in range(repeat)
@@ -100,6 +114,27 @@ def jobs_of(
     if len(jobs) > RUNS_MAX:
         raise ScenarioError(f"{len(jobs)} runs are more than {RUNS_MAX}")
     return jobs
+
+
+def read_text(file: Path) -> str:
+    """A scenario's file. Raises ScenarioError."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        tomlkit.parse(text)
+    except OSError as error:
+        raise ScenarioError(f"cannot read {file}: {error.strerror}") from None
+    except (UnicodeDecodeError, TOMLKitError) as error:
+        raise ScenarioError(f"{file}: not valid TOML: {error}") from None
+    return text
+
+
+def _said(settings: Sequence[tuple[str, Setting]]) -> str:
+    return " ".join(f"--set {key}={value}" for key, value in settings) or "the scenario"
+
+
+def _without_line(sentence: str, file: Path) -> str:
+    """Lines of a text that was made from the file are those of no file."""
+    return re.sub(rf"^{re.escape(str(file))}(:\d+)?: ", "", sentence)
 
 
 def with_settings(text: str, settings: Sequence[tuple[str, Setting]]) -> str:

@@ -7,25 +7,25 @@ import msgspec
 from sim_harness.scenario.results import Distribution, Result
 from sim_harness.sweep.grid import Job, Setting
 
-MEASURES: Final[dict[str, str]] = {
-    "decide_p50": "ms until the first node commits a block, median",
-    "decide_p95": "ms until the first node commits a block, 95 %",
-    "commit_p50": "ms until a node commits a block, median",
-    "commit_p95": "ms until a node commits a block, 95 %",
-    "commit_p99": "ms until a node commits a block, 99 %",
-    "ad_p50": "ms until an ad arrives at a node, median",
-    "ad_p95": "ms until an ad arrives at a node, 95 %",
-    "ad_p99": "ms until an ad arrives at a node, 99 %",
-    "ad_delivery": "share of ads that arrived",
-    "recovered_ms": "ms from the last repair until all committed something new",
-    "heights": "blocks that all committed",
-    "bytes_per_node_s": "bytes of gossip sent by a node in a second",
-    "bring_up_s": "seconds until the network was up (live)",
-    "peak_memory_mib": "MiB of memory of all processes (live)",
-    "cpu_percent_node": "percent of a core that a node took (live)",
-    "wall_s": "seconds of real time that the run took",
+MEASURES: Final[dict[str, tuple[str, str]]] = {
+    "decide_p50": ("first commit of a block, median", "ms"),
+    "decide_p95": ("first commit of a block, 95 %", "ms"),
+    "commit_p50": ("commit of a block at a node, median", "ms"),
+    "commit_p95": ("commit of a block at a node, 95 %", "ms"),
+    "commit_p99": ("commit of a block at a node, 99 %", "ms"),
+    "ad_p50": ("way of an ad to a node, median", "ms"),
+    "ad_p95": ("way of an ad to a node, 95 %", "ms"),
+    "ad_p99": ("way of an ad to a node, 99 %", "ms"),
+    "ad_delivery": ("ads that arrived", "share"),
+    "recovered_ms": ("recovery after the last repair", "ms"),
+    "heights": ("blocks that all committed", "blocks"),
+    "bytes_per_node_s": ("gossip sent by a node", "B/s"),
+    "bring_up_s": ("bring-up of the network", "s"),
+    "peak_memory_mib": ("memory of all processes", "MiB"),
+    "cpu_percent_node": ("processor of a node", "% of a core"),
+    "wall_s": ("real time that a run took", "s"),
 }
-"""Names of the columns that are measured, and what they say."""
+"""Names of the columns that are measured, what they are, and their units."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -42,6 +42,10 @@ class Row(msgspec.Struct, frozen=True):
     measures: dict[str, float | None]
     failed: tuple[str, ...] = ()
     """Checks that did not hold, or the error."""
+    digest: str = ""
+    """Of every event: equal seeds of one code have one. Live runs have none."""
+    worker: str = ""
+    """The address of the cluster's worker that ran it; nothing for this machine."""
 
 
 def row_of(job: Job, result: Result, *, wall_s: float, commit: str) -> Row:
@@ -73,6 +77,7 @@ def row_of(job: Job, result: Result, *, wall_s: float, commit: str) -> Row:
         {name: measures.get(name) for name in MEASURES},
         tuple(check.name for check in result.checks if not check.holds)
         + tuple(one.name for one in result.violations),
+        result.digest,
     )
 
 
@@ -93,4 +98,6 @@ def flat(row: Row) -> dict[str, Setting | float | None]:
         "commit": row.commit,
         **row.measures,
         "failed": ", ".join(row.failed),
+        "digest": row.digest,
+        "worker": row.worker,
     }

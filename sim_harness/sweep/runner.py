@@ -1,49 +1,73 @@
-"""Runs the jobs of a sweep, keeps every row as it comes, and takes up where an earlier one stopped.
+"""Runs the jobs of a sweep, keeps rows as they come, and goes on where an earlier one stopped."""
 
-rows.jsonl       a row a line, added when its run ended: what is there is not run again
-results.parquet  all rows as a table         report.html  one page with plots
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Final, Protocol
+from uuid import uuid4
 
 import msgspec
 
+from sim_harness.sweep.code import commit_named, unpacked
+from sim_harness.sweep.directory import TABLE, Plan, SweepError, opened, write_table
 from sim_harness.sweep.grid import Job
-from sim_harness.sweep.row import Row, flat
-from sim_harness.sweep.work import run_apart, run_bytes
+from sim_harness.sweep.row import Row
+from sim_harness.sweep.work import failed_row, run_apart, run_bytes
 
-ROWS: Final = "rows.jsonl"
-TABLE: Final = "results.parquet"
-RETRIES: Final = 3
-"""Of a run whose worker was lost: it is run again from its seed."""
+CONNECT_S: Final = 30
+KEY: Final = "gigmesh-run"
+"""What the cluster's tasks are called: this, the job and something that no other sweep has."""
 
 
-class SweepError(Exception):
-    """A sweep that cannot be run; in a sentence."""
+class ClusterLost(SweepError):
+    """A cluster that was there, and is not any more."""
 
 
 class Runner(Protocol):
     """Runs jobs in any order."""
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Row]: ...
+    def __call__(self, jobs: Sequence[Job]) -> Generator[Row, None, None]: ...
 
 
-def on_this_machine(count: int) -> Runner:
-    """So many runs at a time, a process each."""
+def on_this_machine(count: int, code: Path | None = None) -> Runner:
+    """So many runs at a time, a process each; of the code in another folder, if one is given.
 
-    def run(jobs: Sequence[Job]) -> Iterator[Row]:
+    Whoever closes the iterator early ends the runs that are under way.
+    """
+
+    def run(jobs: Sequence[Job]) -> Generator[Row, None, None]:
+        is_over = Event()
         pool = ThreadPoolExecutor(count)
         try:
-            waiting = {pool.submit(run_apart, job) for job in jobs}
+            waiting = {
+                pool.submit(run_apart, job, is_wanted=lambda: not is_over.is_set(), code=code)
+                for job in jobs
+            }
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for one in done:
                     yield one.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            is_over.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    return run
+
+
+def at_commit(name: str, directory: Path, count: int) -> Runner:
+    """The same of the code of a commit. Raises SweepError."""
+    told = commit_named(name)
+
+    def run(jobs: Sequence[Job]) -> Generator[Row, None, None]:
+        with (
+            unpacked(name, directory) as code,
+            closing(on_this_machine(count, code)(jobs)) as rows,
+        ):
+            for row in rows:
+                # Code that was taken out of its repository does not know its commit.
+                yield msgspec.structs.replace(row, commit=told)
 
     return run
 
@@ -52,81 +76,88 @@ def on_cluster(address: str) -> Runner:
     """On a Dask cluster; a run whose worker is lost is run again elsewhere. Raises SweepError."""
     try:
         from distributed import Client, as_completed
+        from distributed.comm.addressing import parse_host_port
     except ImportError:
         raise SweepError(
             "--dask needs the package 'distributed': pip install 'gigmesh[dask]'"
         ) from None
+    try:
+        parse_host_port(address.rpartition("://")[2])
+    except ValueError:
+        raise SweepError(f"--dask {address}: expected an address as tcp://HOST:PORT") from None
 
-    def run(jobs: Sequence[Job]) -> Iterator[Row]:
+    def run(jobs: Sequence[Job]) -> Generator[Row, None, None]:
+        if not jobs:
+            return
         try:
-            client = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
-        except (OSError, TimeoutError) as error:
-            raise SweepError(f"no scheduler answers at {address}: {error}") from None
+            client = Client(address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError, ValueError) as error:
+            raise SweepError(f"no Dask scheduler answers at {address}: {error}") from None
         with client:
+            job_of = {f"{KEY}-{job.name}-{uuid4().hex}": job for job in jobs}
             futures = [
-                client.submit(run_bytes, msgspec.json.encode(job), retries=RETRIES, pure=False)
-                for job in jobs
+                client.submit(_on_worker, msgspec.json.encode(job), key=key, pure=False)
+                for key, job in job_of.items()
             ]
             for future in as_completed(futures):  # type: ignore[no-untyped-call]
-                yield msgspec.json.decode(future.result(), type=Row)
+                try:
+                    fault = future.exception()
+                    data = future.result() if fault is None else b""
+                except CancelledError:
+                    raise ClusterLost(
+                        f"the Dask scheduler at {address} is gone; the same command goes on"
+                    ) from None
+                if fault is None:
+                    yield msgspec.json.decode(data, type=Row)
+                else:
+                    # Several workers in turn were lost with it, or cannot run it at all.
+                    why = f"the cluster could not run it: {fault}"
+                    yield failed_row(job_of[future.key], why, "unknown")
 
     return run
 
 
-def read_rows(directory: Path) -> list[Row]:
-    """Rows of runs that ended. Raises SweepError."""
-    file = directory / ROWS
-    if not file.exists():
-        return []
-    rows = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        try:
-            rows.append(msgspec.json.decode(line, type=Row))
-        except msgspec.DecodeError:
-            # The last line of a sweep that was killed may be cut off: its run is run again.
-            if number < len(file.read_bytes().splitlines()):
-                raise SweepError(f"{file}:{number} is no row of a sweep") from None
-    return rows
+def _on_worker(data: bytes) -> bytes:
+    """On a worker: run a job, for as long as the scheduler wants it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state == "executing"
+
+    row = msgspec.json.decode(run_bytes(data, is_wanted=is_wanted), type=Row)
+    return msgspec.json.encode(msgspec.structs.replace(row, worker=worker.address))
 
 
 def run_sweep(
     jobs: Sequence[Job],
     directory: Path,
     runner: Runner,
-    heard: Callable[[Row, int, int], None] = lambda row, done, count: None,
+    *,
+    plan: Plan,
+    heard: Callable[[Row | None, int, int], None] = lambda row, done, count: None,
 ) -> list[Row]:
     """Run what is not there yet; all rows, in the order of the jobs.
 
-    `heard` gets each row as it comes, how many are done, and of how many.
+    `heard` gets each row as it comes, how many are done, and of how many; first None, with what
+    was there already.
 
     Raises SweepError, OSError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    known = {row.job: row for row in read_rows(directory) if row.verdict != "error"}
-    rows = {job.name: known[job.name] for job in jobs if job.name in known}
-    todo = [job for job in jobs if job.name not in rows]
-    # Written anew, so that a line that was cut off does not stay in the middle.
-    with (directory / ROWS).open("wb") as file:
-        for row in known.values():
-            file.write(msgspec.json.encode(row) + b"\n")
-        file.flush()
-        for row in runner(todo) if todo else ():
-            rows[row.job] = row
-            file.write(msgspec.json.encode(row) + b"\n")
-            file.flush()
-            heard(row, len(rows), len(jobs))
-    ordered = [rows[job.name] for job in jobs if job.name in rows]
-    write_table(ordered, directory / TABLE)
+    with opened(directory, plan) as kept:
+        known = {name: row for name, row in kept.known.items() if row.verdict != "error"}
+        todo = [job for job in jobs if job.name not in known]
+        done = len(jobs) - len(todo)
+        heard(None, done, len(jobs))
+        # Closed whatever happens: what is under way then ends before the directory is given back.
+        with closing(runner(todo)) as rows:
+            for row in rows:
+                kept.add(row)
+                done += 1
+                heard(row, done, len(jobs))
+        ordered = [kept.known[job.name] for job in jobs if job.name in kept.known]
+        write_table(ordered, directory / TABLE)
     return ordered
-
-
-def write_table(rows: Sequence[Row], path: Path) -> None:
-    """As Parquet. Raises SweepError."""
-    try:
-        import polars
-    except ImportError:
-        raise SweepError(
-            "Parquet needs the package 'polars': pip install 'gigmesh[sweep]'"
-        ) from None
-    table = [flat(row) for row in rows]
-    polars.DataFrame(table, infer_schema_length=None).write_parquet(path)

@@ -1,6 +1,9 @@
 """The examples of docs/virtual-world.md do what they say."""
 
+import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,18 @@ def test_it_says_what_it_found(name: str, capsys: pytest.CaptureFixture[str]) ->
     found["main"].__globals__["run"] = lambda *numbers, **words: 7
     found["main"]()
     assert "7" in capsys.readouterr().out
+
+
+@pytest.mark.live
+def test_a_cluster_of_processes_loses_a_worker_and_no_run() -> None:
+    command = [sys.executable, str(EXAMPLES / "dask_sweep.py")]
+    words = ["--runs", "3", "--nodes", "20", "--json"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["runs"], told["passed"], told["processes_left"]) == (3, 3, 0)
+    assert told["run_again_by"] != told["killed"]
+    assert told["digest"] == told["digest_here"] != ""
 
 
 # ---- the soak, without its processes -----------------------------------------------------------

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sim_harness.cli import app
-from sim_harness.compare.sources import Source, SourceError, read_source
+from sim_harness.compare.sources import Key, Source, SourceError, read_source
 from sim_harness.compare.statistics import median_interval, percentile, summarize
 from sim_harness.compare.verdict import compare
 from sim_harness.scenario.commands import write_report
 from sim_harness.scenario.reading import parse_scenario
 from sim_harness.scenario.run import run_scenario
+from sim_harness.sweep.directory import PLAN, ROWS, Plan
 from sim_harness.sweep.row import Row
-from sim_harness.sweep.runner import ROWS
 
 STORY = """
 name = "tiny"
@@ -72,7 +72,7 @@ def test_a_clear_rise_is_worse_a_clear_fall_is_better_and_noise_is_neither() -> 
 def test_equal_seeds_are_paired_so_that_a_small_change_shows_in_noise() -> None:
     draws = Random(3)
     noise = [draws.uniform(50, 500) for _ in range(12)]
-    key = [("{}", seed) for seed in range(12)]
+    key = [Key("virtual", "", seed) for seed in range(12)]
     one = Source("a", 12, 0, {"ad latency": noise}, {"ad latency": dict(zip(key, noise))})  # noqa: B905
     slower = [value * 1.1 for value in noise]
     other = Source("b", 12, 0, {"ad latency": slower}, {"ad latency": dict(zip(key, slower))})  # noqa: B905
@@ -93,9 +93,18 @@ def test_two_runs_are_compared_and_the_slower_one_is_named(tmp_path: Path) -> No
     told = msgspec.json.decode(found.output)
     words_of = {line["measure"]: line["word"] for line in told["lines"]}
     assert words_of["first commit"] == words_of["last commit"] == "higher"
-    assert page.read_text().count("<svg") == len(told["lines"])
+    assert told["notes"] == []
+    assert page.read_text().count("<svg") == len(told["lines"]) + 1
     shown = CliRunner().invoke(app, words)
     assert f"B against A: {told['verdict']}" in shown.output
+
+
+def test_runs_of_different_scenarios_are_compared_with_a_word_of_warning() -> None:
+    one, other = source("a", 100), source("b", 130)
+    one.title, other.title = "churn", "happy"
+    assert compare(one, other).notes == (
+        "A ran churn, and B happy: what differs may be the scenario",
+    )
 
 
 def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
@@ -108,12 +117,73 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     assert found.exit_code == 2
 
 
-def test_a_sweeps_rows_are_read_as_runs(tmp_path: Path) -> None:
+def sweep_of(
+    directory: Path,
+    commit: str,
+    *,
+    nodes: tuple[int, ...],
+    slower: float = 1.0,
+    scenario: str = "s",
+) -> Path:
+    """A sweep's directory: four seeds for each number of nodes."""
     rows = [
-        Row("x", {"network.nodes": 4}, seed, "virtual", "pass", "c", {"commit_p50": 10.0 + seed})
+        Row(
+            f"{count}-{seed}",
+            {"network.nodes": count},
+            seed,
+            "virtual",
+            "pass",
+            commit,
+            {"commit_p50": (10.0 * count + seed) * slower},
+        )
+        for count in nodes
         for seed in range(4)
     ]
-    (tmp_path / ROWS).write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    directory.mkdir()
+    (directory / ROWS).write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    plan = Plan("x.toml", "", scenario, "virtual", commit)
+    (directory / PLAN).write_bytes(msgspec.json.encode(plan))
+    return directory
+
+
+def test_sweeps_of_two_commits_are_paired_by_settings_and_seed(tmp_path: Path) -> None:
+    before = sweep_of(tmp_path / "before", "aaa", nodes=(4, 8))
+    after = sweep_of(tmp_path / "after", "bbb", nodes=(4, 8), slower=1.2)
+    page = tmp_path / "page.html"
+    words = ["compare", str(before), str(after), "--report", str(page), "--json"]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 0, found.output
+    told = msgspec.json.decode(found.output)
+    assert told["verdict"] == "worse: commit latency rose"
+    assert (told["first_commit"], told["second_commit"], told["notes"]) == ("aaa", "bbb", [])
+    (line,) = told["lines"]
+    assert (line["pairs"], line["word"]) == (8, "higher")
+    assert line["ratio"] == pytest.approx(1.2)
+    assert [(one["settings"], one["pairs"]) for one in told["parts"]] == [
+        ("network.nodes 4", 4),
+        ("network.nodes 8", 4),
+    ]
+    assert "at aaa" in page.read_text()
+
+
+def test_only_runs_that_both_made_count_and_that_is_said(tmp_path: Path) -> None:
+    """Given one side that ran larger networks, too; then these do not make it slower."""
+    one = read_source(sweep_of(tmp_path / "a", "aaa", nodes=(4,)))
+    other = read_source(sweep_of(tmp_path / "b", "bbb", nodes=(4, 8, 16), scenario="changed"))
+    found = compare(one, other)
+    (line,) = found.lines
+    assert (line.second.p50, line.ratio, line.word) == (line.first.p50, 1.0, "the same")
+    assert found.verdict == "no difference shown"
+    assert "different scenarios" in found.notes[0]
+    assert found.notes[1].startswith("4 runs have equal settings and seeds, of 4 of A and 12 of B")
+
+
+def test_a_sweeps_rows_are_read_as_runs(tmp_path: Path) -> None:
+    rows = [
+        Row(f"{seed}", {"n": 4}, seed, "virtual", "pass", "c", {"commit_p50": 10.0 + seed})
+        for seed in range(4)
+    ]
+    (tmp_path / ROWS).write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     found = read_source(tmp_path)
     assert found.samples["commit latency"] == [10, 11, 12, 13]
     assert compare(found, found).lines[0].pairs == 4

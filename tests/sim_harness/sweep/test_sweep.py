@@ -1,8 +1,6 @@
 """A sweep runs every cell once, takes up where it stopped, and is the same on a cluster."""
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,18 +10,13 @@ from typer.testing import CliRunner
 
 from sim_harness.cli import app
 from sim_harness.scenario.sections import ScenarioError
-from sim_harness.sweep.grid import Axis, Job, jobs_of, parse_axis, with_settings
+from sim_harness.sweep.directory import ROWS, Plan, SweepError, opened, plan_of, read_rows
+from sim_harness.sweep.effects import effects
+from sim_harness.sweep.grid import Axis, Job, jobs_of, parse_axes, parse_axis, with_settings
 from sim_harness.sweep.page import page
 from sim_harness.sweep.row import Row
-from sim_harness.sweep.runner import (
-    ROWS,
-    SweepError,
-    on_cluster,
-    on_this_machine,
-    read_rows,
-    run_sweep,
-)
-from sim_harness.sweep.work import run_job
+from sim_harness.sweep.runner import on_this_machine, run_sweep
+from sim_harness.sweep.work import failed_row, run_job
 
 STORY = """
 name = "tiny"
@@ -98,7 +91,7 @@ class Counting:
     def __init__(self, count: int) -> None:
         self.left = count
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[Row]:
+    def __call__(self, jobs: Sequence[Job]) -> Generator[Row, None, None]:
         for job in jobs:
             if not self.left:
                 return
@@ -112,11 +105,20 @@ def test_a_sweep_goes_on_where_it_stopped_and_its_table_has_every_run(
     jobs = jobs_of(story, [Axis("network.nodes", (4, 5))], repeat=2, seed=7, world="virtual")
     assert len({job.name for job in jobs}) == 4
     directory = tmp_path / "out"
-    run_sweep(jobs, directory, Counting(1))
+    plan = plan_of(story, "virtual", "c")
+    run_sweep(jobs, directory, Counting(1), plan=plan)
     with (directory / ROWS).open("ab") as file:
         file.write(b'{"job": "cut o')
     rest = Counting(100)
-    rows = run_sweep(jobs, directory, rest)
+    heard: list[tuple[bool, int, int]] = []
+    rows = run_sweep(
+        jobs,
+        directory,
+        rest,
+        plan=plan,
+        heard=lambda row, done, of: heard.append((row is None, done, of)),
+    )
+    assert heard == [(True, 1, 4), (False, 2, 4), (False, 3, 4), (False, 4, 4)]
     assert rest.left == 97
     assert [(row.settings["network.nodes"], row.seed) for row in rows] == [
         (4, 7),
@@ -128,12 +130,94 @@ def test_a_sweep_goes_on_where_it_stopped_and_its_table_has_every_run(
     table = polars.read_parquet(directory / "results.parquet")
     assert table["network.nodes"].to_list() == [4, 4, 5, 5]
     assert table["commit_p50"].to_list() == [row.measures["commit_p50"] for row in rows]
-    text = page("tiny", rows)
-    assert "4 runs over network.nodes" in text
+    text = page(jobs[0].scenario(), rows, again="sim-harness sweep tiny.toml")
+    for words in ("all 4 runs held", "network.nodes 4 → 5", "sim-harness sweep tiny.toml"):
+        assert words in text
     assert text.count("<svg") >= 5
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     (directory / ROWS).write_bytes(b"nonsense\n" + (directory / ROWS).read_bytes())
-    with pytest.raises(SweepError, match="no row"):
+    with pytest.raises(SweepError, match=r"rows.jsonl:1 is no row .* remove the line"):
         read_rows(directory)
+    with pytest.raises(SweepError, match=r"rows\.jsonl:1"):
+        run_sweep(jobs, directory, rest, plan=plan)
+
+
+def test_a_key_that_is_said_twice_and_a_value_that_is_are_refused() -> None:
+    for texts, why in (
+        (["a=1", "a=2"], "said twice"),
+        (["a=1,1"], "stands there twice"),
+        (["a=[1,2]"], "a list"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            parse_axes(texts)
+
+
+def test_rows_of_another_scenario_world_or_code_are_not_mixed_with_these(
+    story: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "out"
+    jobs = jobs_of(story, [], repeat=1, seed=1, world="virtual")
+    run_sweep(jobs, directory, Counting(1), plan=plan_of(story, "virtual", "c"))
+    before = (directory / ROWS).read_bytes()
+    for world, commit, why in (("live", "c", "the virtual world"), ("virtual", "d", "code at c")):
+        with pytest.raises(SweepError, match=why):
+            run_sweep(jobs, directory, Counting(1), plan=plan_of(story, world, commit))
+    story.write_text(STORY.replace('add = "5ms"', 'add = "6ms"'))
+    with pytest.raises(SweepError, match=r"tiny.toml as it was before it changed: name another"):
+        run_sweep(jobs, directory, Counting(1), plan=plan_of(story, "virtual", "c"))
+    assert (directory / ROWS).read_bytes() == before
+
+
+def test_a_file_that_the_scenario_names_belongs_to_it(story: Path) -> None:
+    distances = story.with_name("places.rtt")
+    story.write_text(STORY.replace('latency = "5ms"', 'rtt = "places.rtt"'))
+    distances.write_text("0 20\n20 0\n")
+    before = plan_of(story, "virtual", "c")
+    distances.write_text("0 30\n30 0\n")
+    after = plan_of(story, "virtual", "c")
+    assert before.text == after.text
+    assert before.scenario != after.scenario
+
+
+def test_one_sweep_at_a_time_writes_to_a_directory(story: Path, tmp_path: Path) -> None:
+    plan = plan_of(story, "virtual", "c")
+    with opened(tmp_path / "out", plan):
+        second = opened(tmp_path / "out", plan)
+        with pytest.raises(SweepError, match="another sweep is at work"):
+            second.__enter__()
+    with opened(tmp_path / "out", plan) as rows:
+        assert rows.known == {}
+
+
+def test_a_run_that_broke_is_run_again(story: Path, tmp_path: Path) -> None:
+    jobs = jobs_of(story, [], repeat=1, seed=1, world="virtual")
+    plan: Plan = plan_of(story, "virtual", "c")
+
+    def broken(jobs: Sequence[Job]) -> Generator[Row, None, None]:
+        for job in jobs:
+            yield failed_row(job, "the machine burned", "c")
+
+    (row,) = run_sweep(jobs, tmp_path, broken, plan=plan)
+    assert (row.verdict, row.failed) == ("error", ("the machine burned",))
+    assert "1 of 1 runs did not hold" in page(jobs[0].scenario(), [row])
+    (row,) = run_sweep(jobs, tmp_path, Counting(1), plan=plan)
+    assert row.verdict == "pass"
+    assert read_rows(tmp_path) == [row]
+
+
+def test_an_effect_is_claimed_where_pairs_that_differ_in_one_setting_show_it() -> None:
+    """Given noise by seed that is larger than the effect; then pairs show it all the same."""
+    noise = (100.0, 400.0, 250.0, 900.0)
+    rows = [
+        Row("", {"a": a, "b": b}, seed, "virtual", "pass", "c", {"x": value * (1 + a / 10)})
+        for a in (0, 1, 2)
+        for b in ("low", "high")
+        for seed, value in enumerate(noise)
+    ]
+    one, other = effects(rows, ["x", "not measured"])
+    assert (one.key, one.first, one.last, one.pairs, one.word) == ("a", 0, 2, 8, "higher")
+    assert one.ratio == pytest.approx(1.2)
+    assert (other.key, other.pairs, other.ratio, other.word) == ("b", 12, 1.0, "the same")
 
 
 def test_runs_in_processes_of_their_own_come_to_the_same(story: Path) -> None:
@@ -147,29 +231,6 @@ def test_runs_in_processes_of_their_own_come_to_the_same(story: Path) -> None:
         )
 
 
-@pytest.mark.live
-def test_a_cluster_runs_the_same_sweep_and_a_lost_workers_run_is_run_again(story: Path) -> None:
-    """Given two workers; when one is killed at work; then every run still comes back."""
-    from distributed import LocalCluster
-
-    jobs = jobs_of(story, [], repeat=4, seed=1, world="virtual")
-    with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        host="127.0.0.1",
-    ) as cluster:
-        rows: list[Row] = []
-        for row in on_cluster(cluster.scheduler_address)(jobs):
-            if not rows:
-                # Kill the process of a worker, as a machine that is gone.
-                os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
-            rows.append(row)
-    assert sorted(row.seed for row in rows) == [1, 2, 3, 4]
-    assert {row.verdict for row in rows} == {"pass"}
-
-
 def test_the_command_writes_a_table_and_a_page(story: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     words = ["sweep", str(story), "--set", "network.nodes=4", "--output", str(output)]
@@ -180,3 +241,6 @@ def test_the_command_writes_a_table_and_a_page(story: Path, tmp_path: Path) -> N
     bad = CliRunner().invoke(app, [*words[:2], "--set", "nodes", "--output", str(output)])
     assert bad.exit_code == 2
     assert "KEY=VALUE" in bad.output
+    wrong = CliRunner().invoke(app, [*words[:2], "--set", "network.validators=9"])
+    assert (wrong.exit_code, wrong.output.count("\n")) == (2, 1)
+    assert wrong.output.startswith("sim-harness: --set network.validators=9: ")
