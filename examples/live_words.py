@@ -42,8 +42,7 @@ WORDS: Final[tuple[str | Fault, ...]] = (
     "black_hole 5",
     "half_open 5",
     "slow_reader 2000 5",
-    # Who starts meanwhile dials it.
-    "few_files 5",
+    "few_files 1",
     CorruptPage(nodes="nodes[5:6]"),
     Churn(nodes="nodes[4:6]", mean=Millis(1_500), down=Millis(1_500)),
 )
@@ -92,8 +91,6 @@ async def run(nodes: int, only: set[str]) -> list[FaultRecord]:
 async def hurt(words: Console, fault: Fault, lasts_s: float) -> FaultRecord:
     """Do one fault for a while; its record."""
     number = await words.faults.begin(fault)
-    if fault.kind == "few_files":
-        words.say("restart 4")
     await trio.sleep(lasts_s)
     await words.faults.end(number)
     return words.faults.records[number]

@@ -5,7 +5,6 @@ What lies on links, clocks and disks at present is told to every process that st
 serves. One order at a time goes to a node's process (a lock each); nodes are hurt side by side.
 """
 
-import os
 import resource
 import shutil
 from collections import Counter
@@ -21,6 +20,7 @@ from sim_harness.live.messages import (
     ClockSet,
     ConnectionsForgotten,
     CutSpec,
+    DescriptorsHeld,
     DiskHurt,
     LinksHurt,
     Measure,
@@ -50,6 +50,7 @@ class Hands:
         self._full: Counter[int] = Counter()
         self._lately_full: dict[int, float] = {}
         self._tearing: Counter[int] = Counter()
+        self._holding: Counter[int] = Counter()
         self._cuts: list[CutSpec] = []
         self._rules: list[RuleSpec] = []
         self._clocks: dict[int, ClockSet] = {}
@@ -230,23 +231,16 @@ class Hands:
         except ProcessLookupError:
             pass  # It has just ended.
 
-    def limit_descriptors(self, index: int, more: int) -> int:
-        """Let a process have so many descriptors more; how many it could have before."""
-        pid = self.cluster.nodes[index].pid
-        if pid is None:
-            return 0
-        # A new descriptor takes the lowest number that is free, and the limit is one of numbers.
-        open_now = max((int(name) for name in os.listdir(f"/proc/{pid}/fd")), default=0)
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 1 + more, hard))
-        return soft
+    async def hold_descriptors(self, index: int) -> None:
+        """Let a process have no descriptor left."""
+        self._holding[index] += 1
+        await self.cluster.order(index, DescriptorsHeld(held=True))
 
-    def free_descriptors(self, index: int, soft: int) -> None:
-        """Let a process have as many as before."""
-        pid = self.cluster.nodes[index].pid
-        if pid is not None and soft:
-            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    async def free_descriptors(self, index: int) -> None:
+        """It has them again when nothing else takes them."""
+        self._holding[index] -= 1
+        if not self._holding[index]:
+            await self.cluster.order(index, DescriptorsHeld(held=False))
 
     async def wipe(self, index: int) -> None:
         """Remove the data of a node that is down; key, genesis and config stay."""

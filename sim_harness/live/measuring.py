@@ -12,6 +12,7 @@ import msgspec
 
 from sim_harness.live import only_live
 from sim_harness.live.cluster import NodeState
+from sim_harness.live.few_files import descriptors_of
 from sim_harness.live.hands import Hands
 from sim_harness.live.messages import Measured
 from sim_harness.live.process_memory import usage
@@ -28,7 +29,6 @@ PROCESSES: Final = (
     schema.SlowCpu,
     schema.Churn,
     only_live.EmptyDisk,
-    only_live.FewFiles,
     only_live.HalfOpen,
 )
 """Faults of whole processes, which are not asked."""
@@ -47,6 +47,7 @@ class Probe:
         self._seen: dict[int, NodeState] = {}
         self._cpu_s: dict[int, float] = {}
         self._peers_before = 0
+        self._descriptors: list[tuple[int, int]] = []
         self._starts_before: dict[int, int] = {}
         self._restarts = 0
 
@@ -64,9 +65,10 @@ class Probe:
         self._restarts = sum(self._starts().values()) - sum(self._starts_before.values())
         if self._asks_nodes:
             self._during = await self._hands.measure(self._nodes)
+        self._descriptors = self._open()
         self._seen = {index: self._hands.cluster.nodes[index].state for index in self._nodes}
 
-    async def end(self) -> str:  # noqa: PLR0911 - one a word
+    async def end(self) -> str:
         """When it is undone: the line."""
         lasted_s = time.monotonic() - self._began_s
         match self._fault:
@@ -79,8 +81,6 @@ class Probe:
                 return f"torn at the end of the log: {', '.join(torn) or 'nothing'}"
             case schema.DiskFull():
                 return self._states(NodeState.DOWN, "stopped with nothing half written", lasted_s)
-            case only_live.FewFiles():
-                return f"{self._refused()} times no descriptor was left, {lasted_s:.1f} s"
             case only_live.EmptyDisk():
                 return self._states(NodeState.DOWN, "down, data removed", lasted_s)
             case only_live.HalfOpen():
@@ -120,20 +120,17 @@ class Probe:
         nodes = [self._hands.cluster.nodes[index] for index in self._nodes]
         return sum(node.status.peers for node in nodes if node.status is not None)
 
-    def _refused(self) -> int:
-        """Lines in the victims' logs that say so."""
-        found = 0
-        for index in self._nodes:
-            log = self._hands.cluster.nodes[index].log
-            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-            found += text.count("Too many open files")
-        return found
+    def _open(self) -> list[tuple[int, int]]:
+        """Descriptors that the victims have, and may have, by the kernel's word."""
+        pids = [self._hands.cluster.nodes[index].pid for index in self._nodes]
+        found = [None if pid is None else descriptors_of(pid) for pid in pids]
+        return [one for one in found if one is not None]
 
     def _states(self, state: NodeState, word: str, lasted_s: float) -> str:
         count = sum(found is state for found in self._seen.values())
         return f"{count} of {len(self._seen)} {word}, {lasted_s:.2f} s"
 
-    def _told(self, lasted_s: float) -> str:
+    def _told(self, lasted_s: float) -> str:  # noqa: PLR0911 - one a word
         told = [
             _since(self._before[index], late)
             for index, late in self._during.items()
@@ -163,6 +160,13 @@ class Probe:
             case schema.ClockSkew():
                 worst = max((one.clock_ms for one in told), key=abs)
                 return f"the node's clock is {worst:+.0f} ms off the machine's"
+            case only_live.FewFiles():
+                refused = sum(one.refused for one in told)
+                taken, limit = (sum(column) for column in zip(*self._descriptors, strict=True))
+                return (
+                    f"{taken} of {limit} descriptors taken, {refused} accepts and dials refused,"
+                    f" {lasted_s:.1f} s"
+                )
             case only_live.BlackHole():
                 return f"{sum(one.swallowed for one in told)} B sent and gone"
             case only_live.SlowReader():
