@@ -1,6 +1,6 @@
 """Every fault word on real processes: what was asked, and what was measured of it.
 
-    python examples/live_words.py [--nodes 6] [--only half_open churn ...] [--json]
+    python examples/live_words.py [--nodes 6] [--only half_open churn ...] [--disk fuse] [--json]
 
 Takes about three minutes. Each word hurts a node or two of a running network for a few seconds; the
 nodes' own processes, the kernel and the disk say what became of it.
@@ -18,6 +18,7 @@ import trio
 from p2p.primitives.units import Millis
 from sim_harness.live.console import Console
 from sim_harness.live.console_words import Hurting, parse
+from sim_harness.live.disk.offer import DiskKind, fuse_lacks
 from sim_harness.live.figures import is_brought_up
 from sim_harness.live.network import LocalPlan, open_network
 from sim_harness.live.setup import FILE
@@ -54,14 +55,19 @@ UP_S: Final = 120.0
 SEED: Final = 7
 
 
-async def run(nodes: int, only: set[str]) -> list[FaultRecord]:
+async def run(nodes: int, only: set[str], disk: DiskKind) -> list[FaultRecord]:
     """All words, or only these, one after the other; their records."""
     found: list[FaultRecord] = []
     with tempfile.TemporaryDirectory(prefix="gigmesh-words-") as scratch:
         setup = Path(scratch) / FILE
         options = {"setup": str(setup), "report_ms": "200", "log_level": "warning"}
         plan = LocalPlan(
-            nodes=nodes, epoch_ms=1_000, seed=SEED, options=options, scratch=(setup.parent,)
+            nodes=nodes,
+            epoch_ms=1_000,
+            seed=SEED,
+            options=options,
+            scratch=(setup.parent,),
+            disk=disk,
         )
         async with open_network(plan) as cluster, trio.open_nursery() as nursery:
             words = Console(cluster, seed=SEED, validators=4, setup=setup)
@@ -101,9 +107,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=6)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of these kinds")
+    parser.add_argument("--disk", choices=[one.value for one in DiskKind], default="injected")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     arguments = parser.parse_args()
-    found = trio.run(run, arguments.nodes, set(arguments.only))
+    disk = DiskKind(arguments.disk)
+    lacks = fuse_lacks() if disk is DiskKind.FUSE else ""
+    if lacks:
+        print(f"live_words: {lacks}", file=sys.stderr)
+        sys.exit(2)
+    found = trio.run(run, arguments.nodes, set(arguments.only), disk)
     if arguments.json:
         rows = [{"word": one.kind, "asked": one.what, "measured": one.measured} for one in found]
         print(json.dumps(rows))

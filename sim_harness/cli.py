@@ -22,6 +22,7 @@ from sim_harness.exploring import (
     Signatures,
     named,
 )
+from sim_harness.live.disk.offer import DiskKind, fuse_lacks
 from sim_harness.sweep import command as sweeping
 
 T = TypeVar("T")
@@ -34,6 +35,9 @@ class WorldName(StrEnum):
     LIVE = "live"
 
 
+DiskOption = Annotated[
+    DiskKind, typer.Option(help="Live: disks hurt within the nodes, or by a file system of ours.")
+]
 app = typer.Typer(
     name="sim-harness",
     help="Launch networks of nodes on this machine, and break them on purpose.",
@@ -64,6 +68,7 @@ def up(
     for_: Annotated[
         str | None, typer.Option("--for", help="End so long after all are up, such as 60s or 5m.")
     ] = None,
+    disk: DiskOption = DiskKind.INJECTED,
     json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Bring up a network, one process a node, and watch it until Ctrl-C."""
@@ -83,6 +88,7 @@ def up(
         seed=seed,
         directory=home,
         options={"report_ms": str(500 if nodes <= 16 else 2_000)},
+        disk=_possible(disk),
     )
     console = Console(stderr=json)
     report = _run(lambda: bring_up(plan, console, for_s=for_s))
@@ -169,14 +175,26 @@ def run(  # noqa: PLR0913 - one an option
     runs: Annotated[Path, typer.Option(help="Live: where runs have their directories.")] = Path(
         "runs"
     ),
+    disk: DiskOption = DiskKind.INJECTED,
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
     from sim_harness.scenario.sections import ScenarioError
 
     if world is WorldName.LIVE:
-        _run_live(file, seed, nodes=nodes, keep=keep, runs=runs, report=report, json=json)
+        _run_live(
+            file,
+            seed,
+            nodes=nodes,
+            keep=keep,
+            runs=runs,
+            report=report,
+            json=json,
+            disk=_possible(disk),
+        )
         return
+    if disk is not DiskKind.INJECTED:
+        _refuse(f"--disk {disk.value} is for --world live: virtual disks are none of the kernel's")
     try:
         result = run_file(
             file,
@@ -209,6 +227,7 @@ def _run_live(
     runs: Path,
     report: Path | None,
     json: bool,
+    disk: DiskKind,
 ) -> None:
     from sim_harness.live.commands import live_summary, run_file_live
     from sim_harness.live.failures import Failed
@@ -219,7 +238,14 @@ def _run_live(
 
     try:
         result = run_file_live(
-            file, seed, nodes=nodes, keep=keep, runs=runs, report=report, progress=progress
+            file,
+            seed,
+            nodes=nodes,
+            keep=keep,
+            runs=runs,
+            report=report,
+            disk=disk,
+            progress=progress,
         )
     except ScenarioError as error:
         _refuse(str(error))
@@ -257,6 +283,14 @@ def check(
         print("\n".join(live_summary(result)))
     if result.verdict == "fail":
         raise typer.Exit(EXIT_FAILED)
+
+
+def _possible(disk: DiskKind) -> DiskKind:
+    """This kind of disk, if it is to be had here; else bad usage."""
+    lacks = fuse_lacks() if disk is DiskKind.FUSE else ""
+    if lacks:
+        _refuse(lacks)
+    return disk
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -19,6 +19,8 @@ import psutil
 import trio
 
 from p2p.api.client import ApiClient
+from sim_harness.live.disk.fuse_disk import FuseDisk, open_disk
+from sim_harness.live.disk.offer import DiskKind
 from sim_harness.live.messages import (
     AdNoted,
     AdsNoted,
@@ -128,8 +130,11 @@ class LiveCluster:
         options: dict[str, str] | None = None,
         *,
         logs: Path | None = None,
+        disk: FuseDisk | None = None,
     ) -> None:
         self._zygote = zygote
+        self.disk = disk
+        """What the homes lie on, where that is not the machine's own."""
         self._options = options or {}
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -406,6 +411,7 @@ async def open_homes(
     options: dict[str, str] | None = None,
     scratch: Sequence[Path] = (),
     logs: Path | None = None,
+    disk: DiskKind = DiskKind.INJECTED,
 ) -> AsyncIterator[LiveCluster]:
     """A cluster over homes that exist; no node is started yet, and none is left at the end.
 
@@ -415,15 +421,30 @@ async def open_homes(
         options: for the entry function alone.
         scratch: directories to be removed at the end, also when this process is killed.
         logs: a directory for the nodes' output; None: each in its home.
+        disk: how disks are hurt.
 
     Raises:
+        UserError: this kind of disk is not to be had here.
         ZygoteError: the parent of all processes could not start, or died.
     """
-    async with open_zygote(entry, scratch=scratch) as zygote, trio.open_nursery() as nursery:
-        cluster = LiveCluster(zygote, homes, options, logs=logs)
+    async with (
+        _disk_under(homes, disk) as mounted,
+        open_zygote(entry, scratch=scratch, disk=mounted) as zygote,
+        trio.open_nursery() as nursery,
+    ):
+        cluster = LiveCluster(zygote, homes, options, logs=logs, disk=mounted)
         await nursery.start(cluster.run)
         yield cluster
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _disk_under(homes: Sequence[Path], kind: DiskKind) -> AsyncIterator[FuseDisk | None]:
+    if kind is DiskKind.INJECTED:
+        yield None
+        return
+    async with open_disk(homes[0].parent) as disk:
+        yield disk
 
 
 def _append(items: list[T], item: T, maximum: int) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sim_harness.live.disk.offer import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.failures import run_to_end
 from sim_harness.live.judge import Verdict
@@ -45,6 +46,7 @@ def run_file_live(
     keep: bool = False,
     runs: Path = Path("runs"),
     report: Path | None = None,
+    disk: DiskKind = DiskKind.INJECTED,
     progress: Callable[[str], None] = lambda line: None,
 ) -> LiveResult:
     """Run a scenario file on real processes; its report is written, too.
@@ -58,7 +60,7 @@ def run_file_live(
     if scenario.expect.forked:
         raise ScenarioError(f"{file}: a fork ends a virtual run; leave out --world live")
     scenario = sized(scenario, nodes)
-    plan = LivePlan(scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs)
+    plan = LivePlan(scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs, disk=disk)
     result = run_to_end(lambda: run_live(plan, progress))
     write_report(result, report or Path(result.run_directory))
     return result

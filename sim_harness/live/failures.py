@@ -7,11 +7,12 @@ import trio
 
 from p2p.node.errors import UserError
 from sim_harness.live.cluster import ClusterError
+from sim_harness.live.disk.fuse_disk import DiskGone
 from sim_harness.live.zygote import ZygoteError
 
 T = TypeVar("T")
 
-_SENTENCES = (UserError, ClusterError, ZygoteError)
+_SENTENCES = (UserError, ClusterError, ZygoteError, DiskGone)
 
 
 class Failed(Exception):

@@ -14,6 +14,7 @@ from p2p.node.errors import UserError
 from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster, open_homes
+from sim_harness.live.disk.offer import DiskKind
 from sim_harness.live.zygote import NODE_ENTRY
 
 HOST: Final = "127.0.0.1"
@@ -36,6 +37,8 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """For the node processes: see `node_process`."""
     parameters: dict[str, int] = {}
     """Of the chain, where they differ from the defaults."""
+    disk: DiskKind = DiskKind.INJECTED
+    """How disks are hurt."""
 
 
 @asynccontextmanager
@@ -55,7 +58,9 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
                 f" choose another directory, or --nodes {len(homes)}"
             )
         scratch = plan.scratch if plan.directory else (directory, *plan.scratch)
-        async with open_homes(homes, entry=entry, options=plan.options, scratch=scratch) as cluster:
+        async with open_homes(
+            homes, entry=entry, options=plan.options, scratch=scratch, disk=plan.disk
+        ) as cluster:
             yield cluster
     finally:
         if plan.directory is None:

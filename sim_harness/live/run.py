@@ -27,6 +27,7 @@ from p2p.primitives.codec import encode
 from p2p.storage.port import StoreError
 from p2p.storage.sqlite import SqliteStore
 from sim_harness.live.cluster import LiveCluster, NodeState, open_homes
+from sim_harness.live.disk.offer import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.hands import Hands
 from sim_harness.live.interrupt import interruptible
@@ -87,6 +88,8 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = False
     """Whether the homes stay."""
     runs: Path = Path("runs")
+    disk: DiskKind = DiskKind.INJECTED
+    """How disks are hurt."""
 
 
 async def run_live(plan: LivePlan, progress: Progress = lambda line: None) -> LiveResult:
@@ -133,6 +136,7 @@ class LiveRun:
                         options=self._options(setup),
                         scratch=() if self.plan.keep else (self.directory.homes,),
                         logs=self.directory.logs,
+                        disk=self.plan.disk,
                     ) as cluster,
                 ):
                     await self._experiment(cluster)

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import trio
 import trio.socket
 
+from sim_harness.live.disk.fuse_disk import FuseDisk
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
     Exited,
@@ -215,10 +216,11 @@ class Zygote:
 
 @asynccontextmanager
 async def open_zygote(
-    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = ()
+    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = (), disk: FuseDisk | None = None
 ) -> AsyncIterator[Zygote]:
     """A warmed zygote for `module:function`; its end removes all of `scratch`. Raises ZygoteError.
 
+    With a disk it and its children see the homes through that.
     The function takes a `NodeTask`; its module may have `warm()`, called once before any fork.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -234,6 +236,7 @@ async def open_zygote(
                 str(theirs.fileno()),
                 str(os.getpid()),
                 entry,
+                *(("0", "") if disk is None else (str(disk.pid), str(disk.root))),
                 *removed,
             ],
             stdin=subprocess.DEVNULL,
