@@ -145,7 +145,9 @@ class Hands:
 
     def ended(self, index: int) -> None:
         """A process ended by itself."""
-        if index in self._lately_full and not self._full[index]:
+        if self._tearing[index]:
+            self._lately_full.pop(index, None)
+        elif index in self._lately_full and not self._full[index]:
             # It was still ending when there was space again.
             self.nursery.start_soon(self._start, index)
         if self._tearing[index] and self.cluster.disk is None:

@@ -190,7 +190,7 @@ class LiveFaults:
             case schema.SlowCpu(speed=speed):
                 slow = SlowProcessors(self.hands, chosen, speed / BASIS_POINTS)
                 slow.begin()
-                return slow.stop, f"{who} at {share_text(speed)} of a core"
+                return slow.stop, f"{who} at {share_text(speed)} of a core, by {slow.by}"
             case schema.Churn():
                 churn = LiveChurn(self, chosen, fault)
                 await churn.begin()

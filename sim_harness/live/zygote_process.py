@@ -32,6 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
+from sim_harness.live.cpu_groups import CpuGroups
 from sim_harness.live.disk.namespaces import detach, enter
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
@@ -78,6 +79,7 @@ def main() -> None:
         channel.sendall(pack(warmed))
         Zygote(channel, entry, prepare_of(entry)).serve()
     finally:
+        CpuGroups(os.getpid()).remove()
         if mounts:
             # The process behind the mount may be gone; the files beneath are what is removed.
             detach(root)
