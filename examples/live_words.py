@@ -18,7 +18,8 @@ import trio
 from p2p.primitives.units import Millis
 from sim_harness.live.console import Console
 from sim_harness.live.console_words import Hurting, parse
-from sim_harness.live.disk.offer import DiskKind, fuse_lacks
+from sim_harness.live.disk.kinds import DiskKind
+from sim_harness.live.disk.offer import fuse_lacks
 from sim_harness.live.figures import is_brought_up
 from sim_harness.live.network import LocalPlan, open_network
 from sim_harness.live.setup import FILE

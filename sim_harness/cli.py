@@ -22,7 +22,7 @@ from sim_harness.exploring import (
     Signatures,
     named,
 )
-from sim_harness.live.disk.offer import DiskKind, fuse_lacks
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.sweep import command as sweeping
 
 T = TypeVar("T")
@@ -287,6 +287,8 @@ def check(
 
 def _possible(disk: DiskKind) -> DiskKind:
     """This kind of disk, if it is to be had here; else bad usage."""
+    from sim_harness.live.disk.offer import fuse_lacks
+
     lacks = fuse_lacks() if disk is DiskKind.FUSE else ""
     if lacks:
         _refuse(lacks)

@@ -20,7 +20,7 @@ import trio
 
 from p2p.api.client import ApiClient
 from sim_harness.live.disk.fuse_disk import FuseDisk, open_disk
-from sim_harness.live.disk.offer import DiskKind
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.messages import (
     AdNoted,
     AdsNoted,

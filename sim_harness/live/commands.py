@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from sim_harness.live.disk.offer import DiskKind
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.failures import run_to_end
 from sim_harness.live.judge import Verdict

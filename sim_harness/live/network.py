@@ -14,7 +14,7 @@ from p2p.node.errors import UserError
 from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster, open_homes
-from sim_harness.live.disk.offer import DiskKind
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.zygote import NODE_ENTRY
 
 HOST: Final = "127.0.0.1"

@@ -27,7 +27,7 @@ from p2p.primitives.codec import encode
 from p2p.storage.port import StoreError
 from p2p.storage.sqlite import SqliteStore
 from sim_harness.live.cluster import LiveCluster, NodeState, open_homes
-from sim_harness.live.disk.offer import DiskKind
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.hands import Hands
 from sim_harness.live.interrupt import interruptible

@@ -6,21 +6,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from enum import StrEnum
 from typing import Final
 
 from sim_harness.live.disk.words import PACKET_BYTES_MAX, Mounted, Refused, unpack_news
 
 TRY_S: Final = 20.0
-
-
-class DiskKind(StrEnum):
-    """How disks are hurt."""
-
-    INJECTED = "injected"
-    """In the nodes' processes and by their limits: works everywhere."""
-    FUSE = "fuse"
-    """By a file system of ours under the homes."""
 
 
 def fuse_lacks() -> str:
