@@ -4,7 +4,7 @@
     /sys/fs/cgroup/gigmesh-4711/n3/cpu.max                  version 2
 
 Who ends the nodes removes the groups, too: the zygote at its own end, so that none is left when the
-harness is killed.
+harness is killed, and the harness after it, where that was too slow and was killed.
 """
 
 import contextlib
@@ -72,6 +72,8 @@ class CpuGroups:
                 with contextlib.suppress(ProcessLookupError):
                     _write(self._top / "cgroup.procs", pid)
             group.rmdir()
+            # The last one takes the place of all with it; another's is in the way of that.
+            self.base.rmdir()
 
     def remove(self) -> None:
         """Remove all groups; their processes have ended, or are about to."""

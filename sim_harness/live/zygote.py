@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import trio
 import trio.socket
 
+from sim_harness.live.cpu_groups import CpuGroups
 from sim_harness.live.disk.fuse_disk import FuseDisk
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
@@ -212,6 +213,7 @@ class Zygote:
         # Nothing is left to do for it; if it hangs, its children die with it.
         self._process.kill()
         self._process.wait()
+        CpuGroups(self.pid).remove()
 
 
 @asynccontextmanager
