@@ -1,6 +1,7 @@
 """Every fault word on real processes: what was asked, and what was measured of it.
 
-    python examples/live_words.py [--nodes 6] [--only churn ...] [--faults kernel] [--json]
+    python examples/live_words.py [--nodes 6] [--only churn ...] [--json]
+        [--faults kernel] [--disk fuse]
 
 Takes about three minutes. Each word hurts a node or two of a running network for a few seconds; the
 nodes' own processes, the kernel and the disk say what became of it.
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,8 @@ import trio
 from p2p.primitives.units import Millis
 from sim_harness.live.console import Console
 from sim_harness.live.console_words import Hurting, parse
+from sim_harness.live.disk.kinds import DiskKind
+from sim_harness.live.disk.offer import fuse_lacks
 from sim_harness.live.figures import is_brought_up
 from sim_harness.live.kernel.offer import KernelLacks, Offer, require_offer
 from sim_harness.live.network import LocalPlan, open_network
@@ -43,8 +47,7 @@ WORDS: Final[tuple[str | Fault, ...]] = (
     "black_hole 5",
     "half_open 5",
     "slow_reader 2000 5",
-    # Who starts meanwhile dials it.
-    "few_files 5",
+    "few_files 1",
     CorruptPage(nodes="nodes[5:6]"),
     Churn(nodes="nodes[4:6]", mean=Millis(1_500), down=Millis(1_500)),
 )
@@ -56,7 +59,9 @@ UP_S: Final = 120.0
 SEED: Final = 7
 
 
-async def run(nodes: int, only: set[str], kernel: Offer | None = None) -> list[FaultRecord]:
+async def run(
+    nodes: int, only: set[str], *, kernel: Offer | None, disk: DiskKind
+) -> list[FaultRecord]:
     """All words, or only these, one after the other; their records."""
     found: list[FaultRecord] = []
     with tempfile.TemporaryDirectory(prefix="gigmesh-words-") as scratch:
@@ -69,6 +74,7 @@ async def run(nodes: int, only: set[str], kernel: Offer | None = None) -> list[F
             options=options,
             scratch=(setup.parent,),
             kernel=kernel,
+            disk=disk,
         )
         async with open_network(plan) as cluster, trio.open_nursery() as nursery:
             words = Console(cluster, seed=SEED, validators=4, setup=setup)
@@ -98,8 +104,6 @@ async def run(nodes: int, only: set[str], kernel: Offer | None = None) -> list[F
 async def hurt(words: Console, fault: Fault, lasts_s: float) -> FaultRecord:
     """Do one fault for a while; its record."""
     number = await words.faults.begin(fault)
-    if fault.kind == "few_files":
-        words.say("restart 4")
     await trio.sleep(lasts_s)
     await words.faults.end(number)
     return words.faults.records[number]
@@ -111,13 +115,18 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=6)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="of these kinds")
     parser.add_argument("--faults", choices=("transport", "kernel"), default="transport")
+    parser.add_argument("--disk", choices=[one.value for one in DiskKind], default="injected")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     arguments = parser.parse_args()
+    disk = DiskKind(arguments.disk)
     try:
         kernel = require_offer() if arguments.faults == "kernel" else None
     except KernelLacks as lacks:
         parser.error(str(lacks))
-    found = trio.run(run, arguments.nodes, set(arguments.only), kernel)
+    if disk is DiskKind.FUSE and (told := fuse_lacks()):
+        parser.error(told)
+    only = set(arguments.only)
+    found = trio.run(partial(run, arguments.nodes, only, kernel=kernel, disk=disk))
     if arguments.json:
         rows = [{"word": one.kind, "asked": one.what, "measured": one.measured} for one in found]
         print(json.dumps(rows))

@@ -22,6 +22,7 @@ from sim_harness.exploring import (
     Signatures,
     named,
 )
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.sweep import command as sweeping
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ FaultsOption = Annotated[
     FaultsName,
     typer.Option(help="Live: who breaks the network: each node's transport, or the kernel."),
 ]
+DiskOption = Annotated[
+    DiskKind, typer.Option(help="Live: disks hurt within the nodes, or by a file system of ours.")
+]
 app = typer.Typer(
     name="sim-harness",
     help="Launch networks of nodes on this machine, and break them on purpose.",
@@ -65,7 +69,8 @@ def harness() -> None:
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913 - one an option
+    *,
     nodes: Annotated[int, typer.Option(min=1, max=1_000, help="How many node processes.")] = 8,
     validators: Annotated[int, typer.Option(min=1, max=100, help="How many of them vote.")] = 4,
     epoch_ms: Annotated[
@@ -79,6 +84,7 @@ def up(
         str | None, typer.Option("--for", help="End so long after all are up, such as 60s or 5m.")
     ] = None,
     faults: FaultsOption = FaultsName.TRANSPORT,
+    disk: DiskOption = DiskKind.INJECTED,
     json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Bring up a network, one process a node, and watch it until Ctrl-C."""
@@ -99,6 +105,7 @@ def up(
         directory=home,
         options={"report_ms": str(500 if nodes <= 16 else 2_000)},
         kernel=_kernel(faults),
+        disk=_possible(disk),
     )
     console = Console(stderr=json)
     report = _run(lambda: bring_up(plan, console, for_s=for_s))
@@ -186,6 +193,7 @@ def run(  # noqa: PLR0913 - one an option
         "runs"
     ),
     faults: FaultsOption = FaultsName.TRANSPORT,
+    disk: DiskOption = DiskKind.INJECTED,
 ) -> None:
     """Run a scenario, and say whether the network kept its promises."""
     from sim_harness.scenario.commands import run_file, summary, write_report
@@ -201,10 +209,13 @@ def run(  # noqa: PLR0913 - one an option
             report=report,
             json=json,
             kernel=_kernel(faults),
+            disk=_possible(disk),
         )
         return
     if faults is FaultsName.KERNEL:
         _refuse("--faults kernel is for --world live: no kernel carries virtual packets")
+    if disk is not DiskKind.INJECTED:
+        _refuse(f"--disk {disk.value} is for --world live: virtual disks are none of the kernel's")
     try:
         result = run_file(
             file,
@@ -228,7 +239,7 @@ def run(  # noqa: PLR0913 - one an option
         raise typer.Exit(EXIT_FAILED)
 
 
-def _run_live(
+def _run_live(  # noqa: PLR0913 - one an option
     file: Path,
     seed: int | None,
     *,
@@ -238,6 +249,7 @@ def _run_live(
     report: Path | None,
     json: bool,
     kernel: "Offer | None",
+    disk: DiskKind,
 ) -> None:
     from sim_harness.live.commands import live_summary, run_file_live
     from sim_harness.live.failures import Failed
@@ -255,6 +267,7 @@ def _run_live(
             runs=runs,
             report=report,
             kernel=kernel,
+            disk=disk,
             progress=progress,
         )
     except ScenarioError as error:
@@ -305,6 +318,16 @@ def _kernel(faults: FaultsName) -> "Offer | None":
         return require_offer()
     except KernelLacks as lacks:
         _refuse(str(lacks))
+
+
+def _possible(disk: DiskKind) -> DiskKind:
+    """This kind of disk, if it is to be had here; else bad usage."""
+    from sim_harness.live.disk.offer import fuse_lacks
+
+    lacks = fuse_lacks() if disk is DiskKind.FUSE else ""
+    if lacks:
+        _refuse(lacks)
+    return disk
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -1,14 +1,17 @@
 """`sim-harness doctor`: what this machine offers for breaking networks, found out by trying."""
 
-import ctypes.util
 import os
 import resource
+import subprocess
+import sys
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
 import typer
 
+TRY_S: Final = 10
+"""For one attempt."""
 FAKETIME: Final = (
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -42,15 +45,16 @@ def examine() -> list[Found]:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         Found("transport wrapper", True, True, "partition, delay, loss, bandwidth; no privilege"),
-        Found("signals", os.name == "posix", True, "kill, pause, slow_cpu"),
+        Found("signals", os.name == "posix", True, "kill, pause"),
         Found("prlimit", hasattr(resource, "prlimit"), True, "disk_full, few_files"),
         Found("parent-death signal", Path("/proc/self").exists(), True, "nobody is left behind"),
         Found("process ids", pids >= 4_096, True, f"{pids} in all"),
         Found("descriptors", files >= DESCRIPTORS_PER_NODE, True, f"{files} for each process"),
         Found("autogroup", _autogroup(), True, "a run can be given precedence (root)"),
         *_kernel(),
-        Found("cgroups", _cgroups(), False, "processor and disk quotas"),
-        Found("libfaketime", _faketime(), False, "clocks of unchanged programs"),
+        _cpu_quota(),
+        _fuse(),
+        _faketime(),
     ]
 
 
@@ -65,16 +69,35 @@ def _autogroup() -> bool:
     return os.geteuid() == 0 and os.access("/proc/self/autogroup", os.W_OK)
 
 
-def _cgroups() -> bool:
-    root = Path("/sys/fs/cgroup")
-    return (os.access(root, os.W_OK) and any(root.glob("**/cpu.cfs_quota_us"))) or os.access(
-        root / "cgroup.subtree_control", os.W_OK
+def _cpu_quota() -> Found:
+    from sim_harness.live.cpu_groups import try_quota
+
+    works, told = try_quota()
+    how = "slow_cpu" if works else "slow_cpu is done by signals instead"
+    return Found("cpu quota", works, works, f"{how}; {told}")
+
+
+def _fuse() -> Found:
+    from sim_harness.live.disk.offer import fuse_lacks
+
+    lacks, words = fuse_lacks(), "slow_disk, disk_full, torn_write with --disk fuse"
+    return Found("FUSE", not lacks, False, lacks or words)
+
+
+def _faketime() -> Found:
+    """Whether it could give forked nodes clocks: what they call has to work under it."""
+    own = "clock_skew has a clock of its own"
+    paths = [one for one in FAKETIME if Path(one).exists()]
+    if not paths:
+        return Found("libfaketime", False, False, f"{own}; there is none here")
+    around = {**os.environ, "LD_PRELOAD": paths[0], "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    around["FAKETIME"] = "+1000"
+    code = "import time; time.sleep(0.01)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=around, capture_output=True, timeout=TRY_S, check=False
     )
-
-
-def _faketime() -> bool:
-    found = ctypes.util.find_library("faketime")
-    return found is not None or any(Path(one).exists() for one in FAKETIME)
+    told = "; time.sleep fails under it" if done.returncode else ""
+    return Found("libfaketime", not done.returncode, False, own + told)
 
 
 def _kernel() -> list[Found]:

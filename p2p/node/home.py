@@ -15,7 +15,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -153,24 +153,46 @@ def new_key() -> Key:
     return Key(secrets.token_bytes(SEED_BYTES))
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+class Descriptors(Protocol):
+    """Opens and closes as `os` does."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o644) -> int: ...
+
+    def close(self, descriptor: int) -> None: ...
+
+
+class _Plain:
+    def open(self, path: Path, flags: int, mode: int = 0o644) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+
+def write_file(
+    path: Path, data: bytes, *, mode: int = 0o644, descriptors: Descriptors | None = None
+) -> None:
     """Replace a file durably: whoever reads it sees the old bytes or the new. Raises OSError."""
+    files = descriptors or _Plain()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            files.close(descriptor)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    directory = files.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
-        os.close(directory)
+        files.close(directory)
 
 
 def _read_secret(path: Path, count: int) -> str:

@@ -3,7 +3,8 @@
 The database remembers it, too, together with the journal. This file goes where the key goes: a home
 that is given a key and its state never signs at or below what the key signed elsewhere. It is
 written after every commit that lets a vote or proposal leave, and before that leaves, by an atomic
-and durable replacement; and its position (height, round, step) only rises.
+and durable replacement; and its position (height, round, step) only rises. The descriptors for it
+are kept back (`spare_descriptors`).
 
     {"chain_id": .., "account": .., "height": 12, "round": 0, "step": "precommit", "sign_state": ..}
 
@@ -19,6 +20,7 @@ import msgspec
 from p2p.model.persistence import Put, Table, Write
 from p2p.node.errors import UserError
 from p2p.node.home import write_file
+from p2p.node.spare_descriptors import SpareDescriptors
 from p2p.primitives.codec import Malformed
 from p2p.primitives.keys import account_text
 from p2p.primitives.units import AccountId, Digest
@@ -56,6 +58,7 @@ class KeyState:
         self._account = account
         self._position: Position | None = None
         self._data: bytes | None = None
+        self._spare = SpareDescriptors()
         if path.exists():
             self._data = self._read()
             self._position = _position(self._data)
@@ -84,8 +87,13 @@ class KeyState:
             step=step_of(state.messages[-1]).name.lower(),
             sign_state=sign_state.hex(),
         )
-        write_file(self._path, msgspec.json.encode(file) + b"\n", mode=0o600)
+        text = msgspec.json.encode(file) + b"\n"
+        write_file(self._path, text, mode=0o600, descriptors=self._spare)
         self._position, self._data = position, sign_state
+
+    def close(self) -> None:
+        """Keep no descriptor back any more."""
+        self._spare.release()
 
     def _read(self) -> bytes:
         try:
@@ -126,6 +134,10 @@ class KeyStateStore(WrappedStore):
     def __init__(self, store: Store, key_state: KeyState) -> None:
         super().__init__(store)
         self._key_state = key_state
+
+    def close(self) -> None:
+        super().close()
+        self._key_state.close()
 
     def commit(self, writes: Sequence[Write]) -> None:
         """Commit, then write the file. As `Store.commit`; StoreError also where the file fails."""

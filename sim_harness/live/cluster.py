@@ -19,6 +19,8 @@ import psutil
 import trio
 
 from p2p.api.client import ApiClient
+from sim_harness.live.disk.fuse_disk import FuseDisk, open_disk
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.kernel.faults import KernelFaults, open_kernel_faults
 from sim_harness.live.kernel.namespace import unshare_words
 from sim_harness.live.kernel.offer import Offer
@@ -131,8 +133,11 @@ class LiveCluster:
         options: dict[str, str] | None = None,
         *,
         logs: Path | None = None,
+        disk: FuseDisk | None = None,
     ) -> None:
         self._zygote = zygote
+        self.disk = disk
+        """What the homes lie on, where that is not the machine's own."""
         self._options = options or {}
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -413,6 +418,7 @@ async def open_homes(
     logs: Path | None = None,
     kernel: Offer | None = None,
     seed: int = 0,
+    disk: DiskKind = DiskKind.INJECTED,
 ) -> AsyncIterator[LiveCluster]:
     """A cluster over homes that exist; no node is started yet, and none is left at the end.
 
@@ -425,15 +431,20 @@ async def open_homes(
         kernel: what the kernel has, to give the nodes a network namespace of their own; None: the
             machine's network.
         seed: of what is drawn there.
+        disk: how disks are hurt.
 
     Raises:
+        UserError: this kind of disk is not to be had here.
         ZygoteError: the parent of all processes could not start, or died.
         KernelError: the namespace could not be set up.
     """
     within = () if kernel is None else unshare_words()
     async with AsyncExitStack() as stack:
-        zygote = await stack.enter_async_context(open_zygote(entry, scratch=scratch, within=within))
-        cluster = LiveCluster(zygote, homes, options, logs=logs)
+        mounted = await stack.enter_async_context(_disk_under(homes, disk))
+        zygote = await stack.enter_async_context(
+            open_zygote(entry, scratch=scratch, within=within, disk=mounted)
+        )
+        cluster = LiveCluster(zygote, homes, options, logs=logs, disk=mounted)
         if kernel is not None:
             cluster.kernel = await stack.enter_async_context(
                 open_kernel_faults(zygote.pid, kernel, len(homes), seed=seed)
@@ -442,6 +453,15 @@ async def open_homes(
         await nursery.start(cluster.run)
         yield cluster
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _disk_under(homes: Sequence[Path], kind: DiskKind) -> AsyncIterator[FuseDisk | None]:
+    if kind is DiskKind.INJECTED:
+        yield None
+        return
+    async with open_disk(homes[0].parent) as disk:
+        yield disk
 
 
 def _append(items: list[T], item: T, maximum: int) -> None:

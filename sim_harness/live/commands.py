@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.failures import run_to_end
 from sim_harness.live.judge import Verdict
@@ -38,7 +39,7 @@ def sized(scenario: Scenario, nodes: int | None) -> Scenario:
     return parse_scenario(text, Path(scenario.directory) / name)
 
 
-def run_file_live(
+def run_file_live(  # noqa: PLR0913 - one an option
     file: Path,
     seed: int | None,
     *,
@@ -47,6 +48,7 @@ def run_file_live(
     runs: Path = Path("runs"),
     report: Path | None = None,
     kernel: Offer | None = None,
+    disk: DiskKind = DiskKind.INJECTED,
     progress: Callable[[str], None] = lambda line: None,
 ) -> LiveResult:
     """Run a scenario file on real processes; its report is written, too.
@@ -61,7 +63,13 @@ def run_file_live(
         raise ScenarioError(f"{file}: a fork ends a virtual run; leave out --world live")
     scenario = sized(scenario, nodes)
     plan = LivePlan(
-        scenario=scenario, seed=seed, file=str(file), keep=keep, runs=runs, kernel=kernel
+        scenario=scenario,
+        seed=seed,
+        file=str(file),
+        keep=keep,
+        runs=runs,
+        kernel=kernel,
+        disk=disk,
     )
     result = run_to_end(lambda: run_live(plan, progress))
     write_report(result, report or Path(result.run_directory))

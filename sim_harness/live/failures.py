@@ -7,12 +7,13 @@ import trio
 
 from p2p.node.errors import UserError
 from sim_harness.live.cluster import ClusterError
+from sim_harness.live.disk.fuse_disk import DiskGone
 from sim_harness.live.kernel.namespace import KernelError
 from sim_harness.live.zygote import ZygoteError
 
 T = TypeVar("T")
 
-_SENTENCES = (UserError, ClusterError, KernelError, ZygoteError)
+_SENTENCES = (UserError, ClusterError, DiskGone, KernelError, ZygoteError)
 
 
 class Failed(Exception):

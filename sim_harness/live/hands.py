@@ -5,7 +5,6 @@ What lies on links, clocks and disks at present is told to every process that st
 serves. One order at a time goes to a node's process (a lock each); nodes are hurt side by side.
 """
 
-import os
 import resource
 import shutil
 from collections import Counter
@@ -21,6 +20,7 @@ from sim_harness.live.messages import (
     ClockSet,
     ConnectionsForgotten,
     CutSpec,
+    DescriptorsHeld,
     DiskHurt,
     LinksHurt,
     Measure,
@@ -48,8 +48,10 @@ class Hands:
         self._down: Counter[int] = Counter()
         self._frozen: Counter[int] = Counter()
         self._full: Counter[int] = Counter()
+        self._power_cuts = 0
         self._lately_full: dict[int, float] = {}
         self._tearing: Counter[int] = Counter()
+        self._holding: Counter[int] = Counter()
         self._cuts: list[CutSpec] = []
         self._rules: list[RuleSpec] = []
         self._clocks: dict[int, ClockSet] = {}
@@ -111,6 +113,8 @@ class Hands:
                 if kept or node.state is not NodeState.DOWN:
                     return
                 try:
+                    if self.cluster.disk is not None:
+                        await self.cluster.disk.settle(index)
                     await self.cluster.start(index)
                 except ClusterError as error:
                     self.starts_failed.append(str(error))
@@ -141,10 +145,12 @@ class Hands:
 
     def ended(self, index: int) -> None:
         """A process ended by itself."""
-        if index in self._lately_full and not self._full[index]:
+        if self._tearing[index]:
+            self._lately_full.pop(index, None)
+        elif index in self._lately_full and not self._full[index]:
             # It was still ending when there was space again.
             self.nursery.start_soon(self._start, index)
-        if self._tearing[index]:
+        if self._tearing[index] and self.cluster.disk is None:
             database = Home(self.cluster.nodes[index].home).database_path
             self.torn_bytes[index] = tear_log(database)
 
@@ -192,29 +198,48 @@ class Hands:
         """Let commits take longer, or less long again."""
         for index in nodes:
             self._slow_us[index] += add_us
+            if self.cluster.disk is not None:
+                await self.cluster.disk.slow(index, self._slow_us[index])
+                continue
             await self.cluster.order(index, self._disk(index))
 
     async def fill_disk(self, index: int) -> None:
-        """Let the kernel refuse every write to a file: RLIMIT_FSIZE, from outside."""
+        """Let every write to a file be refused: by the disk, or by RLIMIT_FSIZE, from outside."""
         self._full[index] += 1
-        self._limit_files(index, 0)
+        await self._fill(index)
 
     async def empty_disk(self, index: int) -> None:
         """There is space again."""
         self._full[index] -= 1
         self._lately_full[index] = trio.current_time()
-        if not self._full[index]:
-            self._limit_files(index, resource.RLIM_INFINITY)
+        await self._fill(index)
+
+    async def _fill(self, index: int) -> None:
+        is_full = self._full[index] > 0
+        if self.cluster.disk is not None:
+            await self.cluster.disk.fill(index, full=is_full)
+        else:
+            self._limit_files(index, 0 if is_full else resource.RLIM_INFINITY)
 
     async def tear(self, index: int) -> None:
         """Let the process die within its next commit, which is then torn."""
         self._tearing[index] += 1
         self.torn_bytes.pop(index, None)
+        pid = self.cluster.nodes[index].pid
+        if self.cluster.disk is not None:
+            if pid is not None:
+                self._power_cuts += 1
+                await self.cluster.disk.cut_power(index, pid, self._power_cuts)
+            return
         await self.cluster.order(index, self._disk(index))
 
     async def tear_no_more(self, index: int) -> None:
         """Commits are whole again."""
         self._tearing[index] -= 1
+        if self.cluster.disk is not None:
+            if not self._tearing[index]:
+                await self.cluster.disk.keep_power(index)
+            return
         await self.cluster.order(index, self._disk(index))
 
     def _disk(self, index: int) -> DiskHurt:
@@ -230,23 +255,16 @@ class Hands:
         except ProcessLookupError:
             pass  # It has just ended.
 
-    def limit_descriptors(self, index: int, more: int) -> int:
-        """Let a process have so many descriptors more; how many it could have before."""
-        pid = self.cluster.nodes[index].pid
-        if pid is None:
-            return 0
-        # A new descriptor takes the lowest number that is free, and the limit is one of numbers.
-        open_now = max((int(name) for name in os.listdir(f"/proc/{pid}/fd")), default=0)
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 1 + more, hard))
-        return soft
+    async def hold_descriptors(self, index: int) -> None:
+        """Let a process have no descriptor left."""
+        self._holding[index] += 1
+        await self.cluster.order(index, DescriptorsHeld(held=True))
 
-    def free_descriptors(self, index: int, soft: int) -> None:
-        """Let a process have as many as before."""
-        pid = self.cluster.nodes[index].pid
-        if pid is not None and soft:
-            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    async def free_descriptors(self, index: int) -> None:
+        """It has them again when nothing else takes them."""
+        self._holding[index] -= 1
+        if not self._holding[index]:
+            await self.cluster.order(index, DescriptorsHeld(held=False))
 
     async def wipe(self, index: int) -> None:
         """Remove the data of a node that is down; key, genesis and config stay."""
@@ -268,7 +286,7 @@ class Hands:
             orders.append(self._links())
         if index in self._clocks:
             orders.append(self._clocks[index])
-        if self._slow_us[index] or self._tearing[index]:
+        if self.cluster.disk is None and (self._slow_us[index] or self._tearing[index]):
             orders.append(self._disk(index))
         return orders
 

@@ -15,6 +15,7 @@ import trio
 from p2p.node.home import Home
 from p2p.primitives.units import BASIS_POINTS
 from sim_harness.live import only_live
+from sim_harness.live.few_files import STRANGERS, FewFilesHarm
 from sim_harness.live.hands import Hands
 from sim_harness.live.injected import damage_page
 from sim_harness.live.kernel.faults import Hindrance, KernelFaults
@@ -195,7 +196,7 @@ class LiveFaults:
             case schema.SlowCpu(speed=speed):
                 slow = SlowProcessors(self.hands, chosen, speed / BASIS_POINTS)
                 slow.begin()
-                return slow.stop, f"{who} at {share_text(speed)} of a core"
+                return slow.stop, f"{who} at {share_text(speed)} of a core, by {slow.by}"
             case schema.Churn():
                 churn = LiveChurn(self, chosen, fault)
                 await churn.begin()
@@ -220,8 +221,10 @@ class LiveFaults:
                 slow = RuleSpec(tuple(chosen), reads_per_second=rate)
                 what = f"{who} read {rate} B/s of a connection"
                 return await self._weather(slow, record, what)
-            case only_live.FewFiles(more=more):
-                return await self._few_files(chosen, more), f"{more} descriptors more for {who}"
+            case only_live.FewFiles():
+                harm = FewFilesHarm(self.hands, chosen)
+                await harm.begin()
+                return harm.stop, f"no descriptor for {who}, {STRANGERS} strangers at the door"
             case only_live.EmptyDisk():
                 await self.hands.each(chosen, self.hands.take_down)
                 await self.hands.each(chosen, self.hands.wipe)
@@ -230,15 +233,6 @@ class LiveFaults:
                 ), f"{who} killed, and their disks are empty"
             case _:
                 raise TypeError(f"no word for {fault.kind}")
-
-    async def _few_files(self, nodes: list[int], more: int) -> Undo:
-        before = {index: self.hands.limit_descriptors(index, more) for index in nodes}
-
-        async def undo() -> None:
-            for index, limit in before.items():
-                self.hands.free_descriptors(index, limit)
-
-        return undo
 
     async def _kill(self, nodes: list[int]) -> Undo:
         await self.hands.each(nodes, self.hands.take_down)

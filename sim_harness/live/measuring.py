@@ -13,6 +13,8 @@ import msgspec
 
 from sim_harness.live import only_live
 from sim_harness.live.cluster import NodeState
+from sim_harness.live.disk.words import PowerCut
+from sim_harness.live.few_files import descriptors_of
 from sim_harness.live.hands import Hands
 from sim_harness.live.kernel.offer import TRANSPORT
 from sim_harness.live.messages import Measured
@@ -30,7 +32,6 @@ PROCESSES: Final = (
     schema.SlowCpu,
     schema.Churn,
     only_live.EmptyDisk,
-    only_live.FewFiles,
     only_live.HalfOpen,
 )
 """Faults of whole processes, which are not asked."""
@@ -48,7 +49,11 @@ class Probe:
         self._began_s = time.monotonic()
         self._seen: dict[int, NodeState] = {}
         self._cpu_s: dict[int, float] = {}
+        self._syncs: list[float] = []
+        self._syncs_before: list[float] = []
+        self._refused = 0
         self._peers_before = 0
+        self._descriptors: list[tuple[int, int]] = []
         self._starts_before: dict[int, int] = {}
         self._restarts = 0
 
@@ -56,6 +61,7 @@ class Probe:
         """Before the harm: nodes begin to measure anew."""
         if self._asks_nodes:
             self._before = await self._hands.measure(self._nodes)
+        self._syncs = await self._synced()
         self._cpu_s = self._processors()
         self._peers_before = self._peers()
         self._starts_before = self._starts()
@@ -66,9 +72,13 @@ class Probe:
         self._restarts = sum(self._starts().values()) - sum(self._starts_before.values())
         if self._asks_nodes:
             self._during = await self._hands.measure(self._nodes)
+        before, self._syncs_before = self._refused, self._syncs
+        self._syncs = await self._synced()
+        self._refused -= before
+        self._descriptors = self._open()
         self._seen = {index: self._hands.cluster.nodes[index].state for index in self._nodes}
 
-    async def end(self) -> str:  # noqa: PLR0911 - one a word
+    async def end(self) -> str:
         """When it is undone: the line."""
         lasted_s = time.monotonic() - self._began_s
         match self._fault:
@@ -77,12 +87,13 @@ class Probe:
             case schema.Pause():
                 return self._states(NodeState.PAUSED, "stopped by the kernel", lasted_s)
             case schema.TornWrite():
-                torn = [f"n{at}: {size} B" for at, size in self._hands.torn_bytes.items()]
-                return f"torn at the end of the log: {', '.join(torn) or 'nothing'}"
+                return self._torn()
             case schema.DiskFull():
-                return self._states(NodeState.DOWN, "stopped with nothing half written", lasted_s)
-            case only_live.FewFiles():
-                return f"{self._refused()} times no descriptor was left, {lasted_s:.1f} s"
+                refused = (
+                    f"; {self._refused} refused with ENOSPC" if self._hands.cluster.disk else ""
+                )
+                states = self._states(NodeState.DOWN, "stopped with nothing half written", lasted_s)
+                return states + refused
             case only_live.EmptyDisk():
                 return self._states(NodeState.DOWN, "down, data removed", lasted_s)
             case only_live.HalfOpen():
@@ -103,11 +114,28 @@ class Probe:
             case _:
                 return self._told(lasted_s)
 
+    def _torn(self) -> str:
+        disk = self._hands.cluster.disk
+        if disk is not None:
+            lost = [_lost(disk.lost[index]) for index in self._nodes if index in disk.lost]
+            return "; ".join(lost) or "nothing was synced"
+        torn = [f"n{at}: {size} B" for at, size in self._hands.torn_bytes.items()]
+        return f"torn at the end of the log: {', '.join(torn) or 'nothing'}"
+
     @property
     def _asks_nodes(self) -> bool:
         kernel = self._hands.cluster.kernel
         in_kernel = kernel is not None and kernel.backend(self._fault.kind) != TRANSPORT
         return not (in_kernel or isinstance(self._fault, PROCESSES))
+
+    async def _synced(self) -> list[float]:
+        """What a sync takes on the victims' disks, in milliseconds, where those are ours."""
+        disk = self._hands.cluster.disk
+        if disk is None or not isinstance(self._fault, schema.SlowDisk | schema.DiskFull):
+            return []
+        found = [await disk.probe(index) for index in self._nodes]
+        self._refused = sum(one.refused for one in found)
+        return [one.sync_us / 1_000 for one in found if not one.error]
 
     def _processors(self) -> dict[int, float]:
         """Processor time by process."""
@@ -124,20 +152,17 @@ class Probe:
         nodes = [self._hands.cluster.nodes[index] for index in self._nodes]
         return sum(node.status.peers for node in nodes if node.status is not None)
 
-    def _refused(self) -> int:
-        """Lines in the victims' logs that say so."""
-        found = 0
-        for index in self._nodes:
-            log = self._hands.cluster.nodes[index].log
-            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-            found += text.count("Too many open files")
-        return found
+    def _open(self) -> list[tuple[int, int]]:
+        """Descriptors that the victims have, and may have, by the kernel's word."""
+        pids = [self._hands.cluster.nodes[index].pid for index in self._nodes]
+        found = [None if pid is None else descriptors_of(pid) for pid in pids]
+        return [one for one in found if one is not None]
 
     def _states(self, state: NodeState, word: str, lasted_s: float) -> str:
         count = sum(found is state for found in self._seen.values())
         return f"{count} of {len(self._seen)} {word}, {lasted_s:.2f} s"
 
-    def _told(self, lasted_s: float) -> str:
+    def _told(self, lasted_s: float) -> str:  # noqa: PLR0911 - one a word
         told = [
             _since(self._before[index], late)
             for index, late in self._during.items()
@@ -163,10 +188,22 @@ class Probe:
                 return f"at most {max(rates, default=0):.0f} kbit/s sent, {late:.0f} ms late"
             case schema.SlowDisk():
                 was = _commit_ms(list(self._before.values()))
-                return f"a commit takes {_commit_ms(told):.1f} ms, {was:.1f} ms before"
+                line = f"a commit takes {_commit_ms(told):.1f} ms, {was:.1f} ms before"
+                if self._syncs and self._syncs_before:
+                    line += (
+                        f"; a sync {max(self._syncs):.1f} ms, {max(self._syncs_before):.1f} before"
+                    )
+                return line
             case schema.ClockSkew():
                 worst = max((one.clock_ms for one in told), key=abs)
                 return f"the node's clock is {worst:+.0f} ms off the machine's"
+            case only_live.FewFiles():
+                refused = sum(one.refused for one in told)
+                taken, limit = (sum(column) for column in zip(*self._descriptors, strict=True))
+                return (
+                    f"{taken} of {limit} descriptors taken, {refused} accepts and dials refused,"
+                    f" {lasted_s:.1f} s"
+                )
             case only_live.BlackHole():
                 return f"{sum(one.swallowed for one in told)} B sent and gone"
             case only_live.SlowReader():
@@ -174,6 +211,12 @@ class Probe:
                 return f"{max(rates, default=0):.0f} B/s read over all connections"
             case _:
                 return f"{lasted_s:.1f} s"
+
+
+def _lost(cut: PowerCut) -> str:
+    return (
+        f"n{cut.node}: of {cut.buffered} B not synced {cut.dropped} B dropped and {cut.torn} B torn"
+    )
 
 
 def _since(early: Measured, late: Measured) -> Measured:

@@ -216,6 +216,8 @@ class Measured(_Message, frozen=True):
     swallowed: int = 0
     """Bytes gone in a black hole."""
     read_bytes: int = 0
+    refused: int = 0
+    """Accepts and dials that failed because no descriptor was left."""
     commits: int = 0
     commits_s: float = 0.0
     """What the store's commits took together."""
@@ -303,6 +305,12 @@ class DiskHurt(_Message, frozen=True):
     tears: bool = False
 
 
+class DescriptorsHeld(_Message, frozen=True):
+    """From now on the process has no descriptor left, or has them again."""
+
+    held: bool
+
+
 class Buy(_Message, frozen=True):
     """Store a blob of random bytes at providers."""
 
@@ -343,7 +351,16 @@ class Measure(_Message, frozen=True):
 
 
 NodeOrder = (
-    LinksHurt | ConnectionsForgotten | ClockSet | DiskHurt | Buy | Fetch | Pay | Reprice | Measure
+    LinksHurt
+    | ConnectionsForgotten
+    | ClockSet
+    | DiskHurt
+    | DescriptorsHeld
+    | Buy
+    | Fetch
+    | Pay
+    | Reprice
+    | Measure
 )
 
 _order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

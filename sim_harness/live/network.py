@@ -14,6 +14,7 @@ from p2p.node.errors import UserError
 from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster, open_homes
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.zygote import NODE_ENTRY
 
@@ -39,6 +40,8 @@ class LocalPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the chain, where they differ from the defaults."""
     kernel: Offer | None = None
     """What the kernel has, to break the network there; None: in the transport."""
+    disk: DiskKind = DiskKind.INJECTED
+    """How disks are hurt."""
 
 
 @asynccontextmanager
@@ -66,6 +69,7 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
             scratch=scratch,
             kernel=plan.kernel,
             seed=plan.seed or 0,
+            disk=plan.disk,
         ) as cluster:
             yield cluster
     finally:

@@ -15,11 +15,13 @@ from p2p.model.transaction import Transfer
 from p2p.node.errors import UserError
 from p2p.primitives.units import BASIS_POINTS, AccountId, Amount, BlobId
 from p2p.protocol.interface import ChangeOffer, SubmitTransaction
+from sim_harness.live.held_descriptors import HeldDescriptors
 from sim_harness.live.injected import HurtStore, InjectedClock
 from sim_harness.live.messages import (
     Buy,
     ClockSet,
     ConnectionsForgotten,
+    DescriptorsHeld,
     DiskHurt,
     Done,
     Fetch,
@@ -48,6 +50,7 @@ class Hurts:
         self.links = links
         self.wires: RoughWires | None = None
         self.store: HurtStore | None = None
+        self.descriptors = HeldDescriptors()
         self.tears = False
         self.add_us = 0
         self.woken: list[Node] = []
@@ -75,6 +78,7 @@ class Obedience:
         """Until the harness is gone."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush)
+            nursery.start_soon(self._hurts.descriptors.run)
             while True:
                 await trio.lowlevel.wait_readable(self._reporter.fileno())
                 order = self._reporter.order()
@@ -119,6 +123,10 @@ class Obedience:
                 hurts.add_us, hurts.tears = add_us, tears
                 if hurts.store is not None:
                     hurts.store.add_us, hurts.store.tears = add_us, tears
+            case DescriptorsHeld(held=True):
+                hurts.descriptors.hold()
+            case DescriptorsHeld():
+                hurts.descriptors.let_go()
             case Measure():
                 self._reporter.tell(self._measured())
             case Buy() | Fetch() | Pay() | Reprice():

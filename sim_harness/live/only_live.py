@@ -30,11 +30,9 @@ class SlowReader(Fault, frozen=True):
 
 
 class FewFiles(Fault, frozen=True):
-    """Processes may have so many descriptors more than they have: accepting and opening fail."""
+    """Processes have no descriptor left: accepting and opening fail, while strangers knock."""
 
     kind: ClassVar[str] = "few_files"
-
-    more: int = 0
 
 
 class EmptyDisk(Fault, frozen=True):

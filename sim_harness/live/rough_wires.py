@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import trio
 
+from p2p.network.listener import EXHAUSTED_PAUSE_S
 from p2p.network.wires import LISTEN_BACKLOG, TcpWires, Wires
 from p2p.primitives.units import PeerId
 from sim_harness.live.delayed_wires import BREAKS_S, DelayedStream
@@ -33,7 +34,6 @@ UNBOUNDED: Final = 10**12
 NUMBER_BYTES: Final = 4
 NUMBER_DEADLINE_S: Final = 10.0
 """For a connection that came to say from whom."""
-EXHAUSTED_PAUSE_S: Final = 0.1
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -51,6 +51,7 @@ class Tally(msgspec.Struct):
     breaks: int = 0
     swallowed: int = 0
     read_bytes: int = 0
+    refused: int = 0
 
 
 class Links:
@@ -244,7 +245,11 @@ class RoughWires:
         if target is None:
             return await self._inner.dial(peer, host, port)
         await self._links.wait_dial(target)
-        stream = await self._inner.dial(peer, host, port)
+        try:
+            stream = await self._inner.dial(peer, host, port)
+        except OSError as error:
+            self._links.tally.refused += is_exhausted(error)
+            raise
         try:
             await stream.send_all(self._links.me.to_bytes(NUMBER_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -270,6 +275,10 @@ class RoughWires:
         self._nursery.start_soon(pump)
         return rough
 
+    def refused(self) -> None:
+        """No descriptor was left for a connection that came."""
+        self._links.tally.refused += 1
+
     def forget_connections(self) -> None:
         """Break our ends of all connections without a word to the others."""
         for stream in list(self._streams.values()):
@@ -287,7 +296,11 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
         self.socket = getattr(inner, "socket", None)
         self._inner = inner
         self._wires = wires
-        self._send, self._receive = trio.open_memory_channel[DelayedStream](LISTEN_BACKLOG)
+        self._send, self._receive = trio.open_memory_channel[DelayedStream | OSError](
+            LISTEN_BACKLOG
+        )
+        self._greeted: dict[int, trio.CancelScope] = {}
+        self._greetings = 0
         self._is_running = False
 
     async def accept(self) -> trio.abc.Stream:
@@ -295,9 +308,12 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
             self._is_running = True
             self._wires.start(self)
         try:
-            return await self._receive.receive()
+            found = await self._receive.receive()
         except trio.EndOfChannel:
             raise trio.ClosedResourceError("this listener was closed") from None
+        if isinstance(found, OSError):
+            raise found
+        return found
 
     async def run(self) -> None:
         """Accept until closed."""
@@ -311,12 +327,23 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
                     except OSError as error:
                         if error.errno not in _EXHAUSTED:
                             break
-                        await trio.sleep(EXHAUSTED_PAUSE_S)
+                        await self._exhausted(error)
                 nursery.cancel_scope.cancel()
+
+    async def _exhausted(self, error: OSError) -> None:
+        """Whoever accepts hears of it; those who have not said their number make room."""
+        self._wires.refused()
+        for number in list(self._greeted)[: len(self._greeted) // 2]:
+            self._greeted.pop(number).cancel()
+        with trio.move_on_after(EXHAUSTED_PAUSE_S):
+            await self._send.send(error)
+            await trio.sleep(EXHAUSTED_PAUSE_S)
 
     async def _greet(self, stream: trio.abc.Stream) -> None:
         heard = b""
-        with trio.move_on_after(NUMBER_DEADLINE_S):
+        number, self._greetings = self._greetings, self._greetings + 1
+        with trio.move_on_after(NUMBER_DEADLINE_S) as scope:
+            self._greeted[number] = scope
             try:
                 while len(heard) < NUMBER_BYTES:
                     more = await stream.receive_some(NUMBER_BYTES - len(heard))
@@ -325,6 +352,8 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
                     heard += more
             except trio.BrokenResourceError:
                 pass
+            finally:
+                self._greeted.pop(number, None)
         if len(heard) < NUMBER_BYTES:
             await trio.aclose_forcefully(stream)
             return
@@ -332,6 +361,15 @@ class RoughListener(trio.abc.Listener[trio.abc.Stream]):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def is_exhausted(error: BaseException | None) -> bool:
+    """Whether no descriptor was left: trio tells of a dial's failures in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_exhausted(one) for one in error.exceptions)
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return True
+    return error is not None and is_exhausted(error.__cause__)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from p2p.primitives.codec import encode
 from p2p.storage.port import StoreError
 from p2p.storage.sqlite import SqliteStore
 from sim_harness.live.cluster import LiveCluster, NodeState, open_homes
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.hands import Hands
 from sim_harness.live.interrupt import interruptible
@@ -90,6 +91,8 @@ class LivePlan(msgspec.Struct, frozen=True, kw_only=True):
     runs: Path = Path("runs")
     kernel: Offer | None = None
     """What the kernel has, to break the network there; None: in the transport."""
+    disk: DiskKind = DiskKind.INJECTED
+    """How disks are hurt."""
 
 
 async def run_live(plan: LivePlan, progress: Progress = lambda line: None) -> LiveResult:
@@ -139,6 +142,7 @@ class LiveRun:
                         logs=self.directory.logs,
                         kernel=self.plan.kernel,
                         seed=self.plan.seed,
+                        disk=self.plan.disk,
                     ) as cluster,
                 ):
                     await self._experiment(cluster)

@@ -14,6 +14,8 @@ from typing import Final, assert_never
 import trio
 import trio.socket
 
+from sim_harness.live.cpu_groups import CpuGroups
+from sim_harness.live.disk.fuse_disk import FuseDisk
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
     Exited,
@@ -211,14 +213,20 @@ class Zygote:
         # Nothing is left to do for it; if it hangs, its children die with it.
         self._process.kill()
         self._process.wait()
+        CpuGroups(self.pid).remove()
 
 
 @asynccontextmanager
 async def open_zygote(
-    entry: str = NODE_ENTRY, *, scratch: Sequence[Path] = (), within: Sequence[str] = ()
+    entry: str = NODE_ENTRY,
+    *,
+    scratch: Sequence[Path] = (),
+    within: Sequence[str] = (),
+    disk: FuseDisk | None = None,
 ) -> AsyncIterator[Zygote]:
     """A warmed zygote for `module:function`; its end removes all of `scratch`. Raises ZygoteError.
 
+    With a disk it and its children see the homes through that.
     The function takes a `NodeTask`; its module may have `warm()`, called once before any fork.
     `within` are words that the command is put behind: they make namespaces, and become it.
     """
@@ -236,6 +244,7 @@ async def open_zygote(
                 str(theirs.fileno()),
                 str(os.getpid()),
                 entry,
+                *(("0", "") if disk is None else (str(disk.pid), str(disk.root))),
                 *removed,
             ],
             stdin=subprocess.DEVNULL,

@@ -32,6 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
+from sim_harness.live.cpu_groups import CpuGroups
+from sim_harness.live.disk.namespaces import detach, enter
 from sim_harness.live.messages import (
     PACKET_BYTES_MAX,
     Exited,
@@ -62,6 +64,9 @@ def main() -> None:
     channel.set_inheritable(False)
     began_s = time.monotonic()
     gc.disable()
+    mounts, root = int(sys.argv[4]), Path(sys.argv[5])
+    if mounts:
+        enter(mounts)
     entry = load_entry(entry_name)
     if threading.active_count() != 1 or len(os.listdir("/proc/self/task")) != 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
@@ -74,8 +79,12 @@ def main() -> None:
         channel.sendall(pack(warmed))
         Zygote(channel, entry, prepare_of(entry)).serve()
     finally:
+        CpuGroups(os.getpid()).remove()
+        if mounts:
+            # The process behind the mount may be gone; the files beneath are what is removed.
+            detach(root)
         # The harness may have been killed; what it would have removed, nobody else removes.
-        for scratch in sys.argv[4:]:
+        for scratch in sys.argv[6:]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 

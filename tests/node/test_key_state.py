@@ -1,6 +1,9 @@
 """The file beside the key: it only rises, it goes with the key, and it silences below itself."""
 
+import errno
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from p2p.model.inputs import TimerFired
 from p2p.model.parameters import Parameters
 from p2p.model.persistence import Put, Table
+from p2p.node import spare_descriptors
 from p2p.node.errors import UserError
 from p2p.node.key_state import KeyState, KeyStateStore
 from p2p.primitives.units import NO_ROUND, Digest, Height, Millis
@@ -105,3 +109,52 @@ def test_a_disk_that_fails_the_file_stops_the_node(tmp_path: Path) -> None:
     store = KeyStateStore(MemoryStore(), opened(tmp_path / "no such folder"))
     with pytest.raises(StoreError, match="key's state"):
         store.commit([Put(Table.META, SIGN_STATE_KEY, sign_state("prevote", 0, 7))])
+
+
+def test_it_is_written_though_strangers_hold_all_other_descriptors(tmp_path: Path) -> None:
+    """Given a process with no descriptor left; when it signs; then the word stands in the file."""
+    key_state = opened(tmp_path)
+    held, limit = [], resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limit[1]))
+    try:
+        while True:
+            try:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        for height in range(7, 10):
+            key_state.note(sign_state("precommit", 0, height))
+            with pytest.raises(OSError, match="Too many open files"):
+                os.open(os.devnull, os.O_RDONLY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for descriptor in held:
+            os.close(descriptor)
+    assert json.loads((tmp_path / "node.key.state").read_bytes())["height"] == 9
+    key_state.close()
+
+
+def test_it_waits_when_others_were_quicker_and_says_so_when_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_state, open_ = opened(tmp_path), os.open
+    left = 20
+
+    def refused(path: Path, flags: int, mode: int = 0o777) -> int:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_(path, flags, mode)
+
+    monkeypatch.setattr(spare_descriptors, "PAUSE_S", 0)
+    monkeypatch.setattr(os, "open", refused)
+    key_state.note(sign_state("precommit", 0, 7))
+    assert left == -2
+    left = 10**9
+    with pytest.raises(OSError, match="Too many open files"):
+        key_state.note(sign_state("precommit", 0, 8))
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "node.key.state").read_bytes())["height"] == 7
+    key_state.close()

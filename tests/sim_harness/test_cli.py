@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -36,3 +37,18 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "demo" in done.stdout
+
+
+def test_a_disk_that_cannot_be_had_is_bad_usage_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    story = tmp_path / "story.toml"
+    story.write_text('name = "s"\nduration = "1s"\n[network]\nnodes = 4\n')
+    for command in (["up"], ["run", str(story), "--world", "live"]):
+        result = CliRunner().invoke(app, [*command, "--disk", "fuse"])
+        assert result.exit_code == 2
+        assert "--disk fuse needs pyfuse3" in result.output
+    result = CliRunner().invoke(app, ["run", str(story), "--disk", "fuse"])
+    assert result.exit_code == 2
+    assert "is for --world live" in result.output

@@ -1,5 +1,8 @@
 """The doctor tries everything and leaves nothing behind."""
 
+import os
+from pathlib import Path
+
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +25,15 @@ def test_the_doctor_says_what_was_tried_and_what_words_rest_on() -> None:
         "tc htb",
         "NFQUEUE",
     ]
+    quota = told["cpu quota"]
+    assert quota["used"] == quota["works"]
+    assert quota["what"].startswith(
+        "slow_cpu;" if quota["works"] else "slow_cpu is done by signals"
+    )
+    assert "--disk fuse" in told["FUSE"]["what"]
+    assert told["FUSE"]["works"] == told["FUSE"]["what"].startswith("slow_disk")
+    assert not told["libfaketime"]["used"]
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/gigmesh-{os.getpid()}"))
     assert "works" in CliRunner().invoke(app, ["doctor"]).output
 
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from sim_harness.live.commands import check_run, sized
+from sim_harness.live.disk.offer import fuse_lacks
 from sim_harness.live.run import LivePlan, run_live
 from sim_harness.scenario.reading import parse_scenario
 from sim_harness.scenario.sections import ScenarioError
@@ -114,19 +115,24 @@ def test_faults_on_real_processes_are_as_asked_and_every_promise_is_kept(tmp_pat
     assert (again.verdict, again.commit_latency) == (result.verdict, result.commit_latency)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_run_that_was_ended(tmp_path: Path, stop: signal.Signals) -> None:
+@pytest.mark.parametrize("disk", ["injected", "fuse"])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_run_that_was_ended(
+    tmp_path: Path, stop: signal.Signals, disk: str
+) -> None:
     """Given a run at work; when its harness is ended; then no process and no home is left."""
+    if disk == "fuse" and (lacks := fuse_lacks()):
+        pytest.skip(lacks)
     story = tmp_path / "story.toml"
     story.write_text('name = "short"\nduration = "60s"\n[network]\nnodes = 4\n')
     command = [sys.executable, "-m", "sim_harness.cli", "run", str(story), "--world", "live"]
-    command += ["--runs", str(tmp_path / "runs")]
+    command += ["--runs", str(tmp_path / "runs"), "--disk", disk]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "all serve" not in process.stderr.readline():
             assert process.poll() is None, "it ended by itself"
         children = family(process.pid)
-        assert len(children) == 5
+        assert len(children) == (6 if disk == "fuse" else 5)
         os.kill(process.pid, stop)
         process.communicate(timeout=20)
     assert process.returncode == (-9 if stop is signal.SIGKILL else 130)
@@ -136,6 +142,7 @@ def test_nothing_is_left_of_a_run_that_was_ended(tmp_path: Path, stop: signal.Si
     while list(tmp_path.glob("runs/*/homes")) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert not list(tmp_path.glob("runs/*/homes"))
+    assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")
 
 
 def test_another_size_is_checked_against_the_selectors(tmp_path: Path) -> None:
