@@ -28,15 +28,15 @@ class Found(NamedTuple):
     used: bool
     """Whether words of scenarios rest on it; the rest is only told."""
     what: str
-    kernel: bool = False
-    """Whether words rest on it with `--faults kernel`."""
+    option: str = ""
+    """With which option words rest on it."""
 
     @property
     def use(self) -> str:
         """Who rests on it, in words."""
         if self.used:
             return "used"
-        return "used by --faults kernel" if self.kernel else "not used"
+        return f"used by {self.option}" if self.option else "not used"
 
 
 def examine() -> list[Found]:
@@ -80,8 +80,8 @@ def _cpu_quota() -> Found:
 def _fuse() -> Found:
     from sim_harness.live.disk.offer import fuse_lacks
 
-    lacks, words = fuse_lacks(), "slow_disk, disk_full, torn_write with --disk fuse"
-    return Found("FUSE", not lacks, False, lacks or words)
+    lacks, words = fuse_lacks(), "slow_disk, disk_full, torn_write"
+    return Found("FUSE", not lacks, False, lacks or words, option="--disk fuse")
 
 
 def _faketime() -> Found:
@@ -114,7 +114,7 @@ def _kernel() -> list[Found]:
         words = ", ".join(word for word, does in WORDS.items() if does == backend)
         instead = "there is no --faults kernel" if backend == NFTABLES else "by the transport"
         what = f"{words}: {instead}; {why}" if why else words
-        found.append(Found(backend, not why, False, what, kernel=True))
+        found.append(Found(backend, not why, False, what, option="--faults kernel"))
     netem = offer.netem or "delay and loss have others here"
     return [*found, Found("netem", not offer.netem, False, netem)]
 

@@ -15,6 +15,7 @@ from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
 from sim_harness.live.cluster import LiveCluster, open_homes
 from sim_harness.live.disk.kinds import DiskKind
+from sim_harness.live.janitor import janitor
 from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.zygote import NODE_ENTRY
 
@@ -54,24 +55,25 @@ async def open_network(plan: LocalPlan, *, entry: str = NODE_ENTRY) -> AsyncIter
         KernelError: the nodes' network namespace could not be set up.
     """
     directory = plan.directory or Path(tempfile.mkdtemp(prefix="gigmesh-"))
+    scratch = plan.scratch if plan.directory else (directory, *plan.scratch)
     try:
-        homes = find_homes(directory) or make_homes(plan, directory)
-        if len(homes) != plan.nodes:
-            raise UserError(
-                f"{directory} holds a network of {len(homes)} nodes, not {plan.nodes}:"
-                f" choose another directory, or --nodes {len(homes)}"
-            )
-        scratch = plan.scratch if plan.directory else (directory, *plan.scratch)
-        async with open_homes(
-            homes,
-            entry=entry,
-            options=plan.options,
-            scratch=scratch,
-            kernel=plan.kernel,
-            seed=plan.seed or 0,
-            disk=plan.disk,
-        ) as cluster:
-            yield cluster
+        with janitor(scratch):
+            homes = find_homes(directory) or make_homes(plan, directory)
+            if len(homes) != plan.nodes:
+                raise UserError(
+                    f"{directory} holds a network of {len(homes)} nodes, not {plan.nodes}:"
+                    f" choose another directory, or --nodes {len(homes)}"
+                )
+            async with open_homes(
+                homes,
+                entry=entry,
+                options=plan.options,
+                scratch=scratch,
+                kernel=plan.kernel,
+                seed=plan.seed or 0,
+                disk=plan.disk,
+            ) as cluster:
+                yield cluster
     finally:
         if plan.directory is None:
             shutil.rmtree(directory, ignore_errors=True)

@@ -31,6 +31,7 @@ from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.hands import Hands
 from sim_harness.live.interrupt import interruptible
+from sim_harness.live.janitor import janitor
 from sim_harness.live.judge import Verdict, broken_promise, is_well
 from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.live_faults import LiveFaults
@@ -129,16 +130,17 @@ class LiveRun:
     async def run(self) -> LiveResult:
         """From homes to the verdict."""
         interrupted = False
+        scratch = () if self.plan.keep else (self.directory.homes,)
         try:
-            homes, genesis, setup = self._make()
-            with closing(RunLog(self.directory.events)) as self._log:
+            with janitor(scratch), closing(RunLog(self.directory.events)) as self._log:
+                homes, genesis, setup = self._make()
                 self._begin(genesis)
                 async with (
                     interruptible() as state,
                     open_homes(
                         homes,
                         options=self._options(setup),
-                        scratch=() if self.plan.keep else (self.directory.homes,),
+                        scratch=scratch,
                         logs=self.directory.logs,
                         kernel=self.plan.kernel,
                         seed=self.plan.seed,

@@ -47,7 +47,9 @@ def test_a_dial_for_want_of_a_descriptor_is_known_in_a_group() -> None:
 
 
 def signed_height(home: Path) -> int:
-    """Of what a node's key signed last, by the file beside the key."""
+    """Of what a node's key signed last, by the file beside the key; 0 before its first word."""
+    if not Home(home).key_state_path.exists():
+        return 0
     return int(json.loads(Home(home).key_state_path.read_bytes())["height"])
 
 

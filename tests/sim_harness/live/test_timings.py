@@ -44,7 +44,7 @@ def test_both_worlds_tell_alike() -> None:
     assert {one.node for one in found.finals} == {0, 1, 2, 3}
     assert all(one.at_ms >= one.block_ms + 40 for one in found.finals), "two hops at least"
     latencies, missing = ad_latencies(
-        found.heard, from_ms=world.now_ms - 18_000, until_ms=world.now_ms - 1_000
+        found.heard, from_ms=world.now_ms - 20_000, until_ms=world.now_ms - 1_000
     )
     assert min(latencies) >= 20
     assert missing == 0
