@@ -1,4 +1,4 @@
-"""How far one machine gets: `python -m benchmarks.ladder [--nodes 25,50,100] [--json]`.
+"""How far one machine gets: `python -m benchmarks.ladder [--nodes 25,50,100] [--picture FILE.svg]`.
 
 For each number of nodes, twice: our whole nodes (consensus, ledger, ads, SQLite), and stock hosts
 of py-libp2p with their own GossipSub that carry the same ads and nothing else. Both are forked by
@@ -31,7 +31,10 @@ from sim_harness.live.process_memory import usage
 from sim_harness.live.rough_wires import UNBOUNDED
 from sim_harness.live.setup import Setup
 from sim_harness.live.timings import ad_latencies, commit_latencies, live_timings
+from sim_harness.report.svg import GREY, INK, element, label, picture
 from sim_harness.scenario.results import Distribution, distribution
+from sim_harness.sweep.page import COLOURS, HEIGHT, WIDTH, plot
+from sim_harness.sweep.row import MEASURES, Row
 
 STEPS: Final = (25, 50, 100, 200, 300)
 VALIDATORS_MAX: Final = 32
@@ -43,6 +46,16 @@ TAIL_S: Final = 10.0
 CALM_S: Final = 5.0
 UP_S: Final = 400.0
 SEED: Final = 11
+DRAWN: Final = (
+    "bring_up_s",
+    "ad_p50",
+    "ad_p99",
+    "commit_p50",
+    "cpu_percent_node",
+    "peak_memory_mib",
+)
+COLUMNS: Final = 2
+TITLE_PX: Final = 30
 
 
 class Step(msgspec.Struct):
@@ -76,7 +89,9 @@ async def ours(nodes: int) -> AsyncIterator[LiveCluster]:
             places=(0,) * nodes,
             jitter_us=0,
             bytes_per_second=UNBOUNDED,
-            parameters=(("gossip.flush_ms", 20),),
+            parameters=(("gossip.patience_ms", 1_000),)
+            if nodes > 100
+            else (("gossip.flush_ms", 20),),
         ).write(Path(scratch))
         options = {
             "setup": str(setup),
@@ -169,19 +184,72 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def drawing(steps: list[Step]) -> str:
+    """All steps as one picture: a plot a measure, a line a stack."""
+    rows = [_row(step) for step in steps if not step.failed]
+    stacks = list(dict.fromkeys(row.settings["stack"] for row in rows))
+    tall = HEIGHT + TITLE_PX
+    parts = [
+        label(20 + 120 * at, 20, f"\u25cf {stack}", fill=COLOURS[at], font_weight="bold")
+        for at, stack in enumerate(stacks)
+    ]
+    drawn = [name for name in DRAWN if plot(rows, name)]
+    for at, name in enumerate(drawn):
+        x, y = WIDTH * (at % COLUMNS), TITLE_PX + tall * (at // COLUMNS)
+        what, unit = MEASURES[name]
+        parts.append(label(x + 10, y + 22, f"{what}, {unit}", fill=INK))
+        inner = plot(rows, name).replace(
+            "<svg ", f'<svg x="{x}" y="{y + TITLE_PX}" width="{WIDTH}" height="{HEIGHT}" ', 1
+        )
+        parts.append(inner)
+    width, height = WIDTH * COLUMNS, TITLE_PX + tall * -(-len(drawn) // COLUMNS)
+    ground = element("rect", width=width, height=height, fill="white", stroke=GREY)
+    style = "<style>text{font:12px system-ui,sans-serif}</style>"
+    return picture(width, height, [style, ground, *parts], "stacks side by side")
+
+
+def _row(step: Step) -> Row:
+    """As a row of a sweep, whose plots these are."""
+    ours = step.stack == "ours"
+    return Row(
+        job="",
+        settings={"nodes": step.nodes, "stack": step.stack},
+        seed=SEED,
+        world="live",
+        verdict="pass",
+        commit="",
+        measures={
+            "bring_up_s": step.up_s,
+            "ad_p50": step.ad.p50 if step.ad.count else None,
+            "ad_p99": step.ad.p99 if step.ad.count else None,
+            "commit_p50": step.commit.p50 if ours else None,
+            "cpu_percent_node": step.cpu_percent_node,
+            "peak_memory_mib": step.memory_mib,
+        },
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", default=",".join(map(str, STEPS)), help="25,50,100 and so on")
     parser.add_argument("--stack", choices=["ours", "py-libp2p", "both"], default="both")
+    parser.add_argument("--picture", type=Path, help="an SVG of all steps")
+    parser.add_argument("--from-json", type=Path, help="draw what --json printed; run nothing")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     arguments = parser.parse_args()
+    if arguments.from_json is not None:
+        told = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+        steps = msgspec.convert(told["steps"], list[Step])
+        arguments.picture.write_text(drawing(steps), encoding="utf-8")
+        return
     stacks = ["ours", "py-libp2p"] if arguments.stack == "both" else [arguments.stack]
     steps = []
     for nodes in (int(one) for one in arguments.nodes.split(",")):
         for stack in stacks:
             steps.append(trio.run(climb, stack, nodes))
-            if not arguments.json:
-                print(_line(steps[-1]), flush=True)
+            print(_line(steps[-1]), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    if arguments.picture is not None:
+        arguments.picture.write_text(drawing(steps), encoding="utf-8")
     if arguments.json:
         machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.python_version()}"
         print(json.dumps(msgspec.to_builtins({"steps": steps, "machine": machine})))

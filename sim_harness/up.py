@@ -32,7 +32,9 @@ from sim_harness.live.table import live_table, summary_line
 REFRESH_S: Final = 0.5
 TYPED_S: Final = 0.2
 """Between two pictures on a terminal, where somebody may be typing."""
-WORDS_SHOWN: Final = 8
+WORDS_SHOWN: Final = 28
+"""What was said and answered, where the terminal has room: help takes as many lines."""
+PROMPT_LINES: Final = 2
 PROMPT_HINT: Final = "help lists what can be said; Tab completes; Ctrl-C ends"
 LINE_EVERY_S: Final = 3.0
 """Between lines where there is no terminal."""
@@ -193,19 +195,19 @@ class _Up:
                 live.update(self._table(cluster, words, editor), refresh=True)
 
     def _table(self, cluster: LiveCluster, words: Console, editor: LineEditor) -> RenderableType:
-        now = figures(cluster)
-        said = list(words.lines)[-WORDS_SHOWN:]
+        size = self._console.size
+        table, left = live_table(
+            cluster,
+            figures(cluster),
+            elapsed_s=self._elapsed_s(),
+            lines=size.height,
+            columns=size.width,
+        )
+        said = list(words.lines)[-min(WORDS_SHOWN, left - PROMPT_LINES) :]
         text = Text("\n".join(said), style="dim", no_wrap=True, overflow="ellipsis")
         prompt = Text.assemble(("> ", "bold cyan"), editor.text, ("▏", "bold cyan"))
         offers = Text("  ".join(editor.offers) or PROMPT_HINT, style="dim")
-        return live_table(
-            cluster,
-            now,
-            elapsed_s=self._elapsed_s(),
-            lines=self._console.size.height,
-            below=Group(text, prompt, offers),
-            below_lines=WORDS_SHOWN + 2,
-        )
+        return Group(table, text, prompt, offers)
 
 
 def cost_line(found: Cost) -> str:

@@ -22,19 +22,24 @@ class Figures(msgspec.Struct, frozen=True):
 
     nodes: int
     up: int
+    frozen: int
+    down: int
     height: Spread
+    round: int
+    """The greatest that a node needed for its last block."""
     agreement: bool
     """No two nodes ever committed different blocks at one height."""
     same_state: bool
     """All nodes that serve are at one height with one state root."""
     peers: Spread
+    mesh: Spread
+    """Of the topic in which a node has fewest."""
     ads: Spread
     receipts: int
     """The most that any node has seen settled since it started."""
     earned: int
     """Micro-tokens that providers received, as each counted since it started."""
     cpu_s: float
-    rss_bytes: int
     disagreements: Sequence[str]
     failures: Sequence[str]
 
@@ -60,6 +65,10 @@ def figures(cluster: LiveCluster) -> Figures:
     return Figures(
         nodes=len(cluster.nodes),
         up=len(cluster.up()),
+        frozen=sum(node.state is NodeState.PAUSED for node in cluster.nodes),
+        down=sum(node.state is NodeState.DOWN for node in cluster.nodes),
+        round=max((status.round for status in told), default=0),
+        mesh=spread([status.mesh for status in told]),
         height=spread([status.height for status in told]),
         agreement=not cluster.disagreements,
         same_state=cluster.agreed(),
@@ -68,7 +77,6 @@ def figures(cluster: LiveCluster) -> Figures:
         receipts=max((status.settled for status in told), default=0),
         earned=sum(status.earned for status in told),
         cpu_s=sum(status.cpu_ms for status in told) / 1000,
-        rss_bytes=sum(status.rss_bytes for status in told),
         disagreements=tuple(cluster.disagreements),
         failures=tuple(cluster.failures),
     )

@@ -1,8 +1,7 @@
-"""The live table: a line a node, or a cell a node when the terminal is too low for that."""
+"""The live table: a line a node, a cell where the terminal is too low for that, or a dot."""
 
 from typing import Final
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,9 +11,11 @@ from sim_harness.live.cluster import LiveCluster, LiveNode, NodeState
 from sim_harness.live.figures import Figures, Spread
 
 FRAME_LINES: Final = 8
-"""What the table needs besides its lines: summary, heading, margins."""
-
-CELLS_PER_LINE: Final = 8
+"""What the table needs besides its lines: summary, legend, who is behind, margins."""
+CELL_COLUMNS: Final = 9
+"""Of a node's number, its height, and what parts it from the next."""
+WORDS_LINES_MIN: Final = 6
+"""Kept for what was said and answered."""
 LATE_HEIGHTS: Final = 1
 SLOWEST: Final = 6
 
@@ -27,30 +28,44 @@ _STYLES: Final = {
 
 
 def live_table(
-    cluster: LiveCluster,
-    now: Figures,
-    *,
-    elapsed_s: float,
-    lines: int,
-    below: RenderableType | None = None,
-    below_lines: int = 0,
-) -> RenderableType:
-    """All nodes as they stand, for a terminal of so many lines; `below` is shown under them."""
-    fits = len(cluster.nodes) + FRAME_LINES + below_lines <= lines
-    body = _by_line(cluster) if fits else _by_cell(cluster, lines - FRAME_LINES - below_lines)
-    parts: list[RenderableType] = [Text(summary_line(now, elapsed_s), style="bold"), body]
-    return Group(*parts, *([] if below is None else [below]))
+    cluster: LiveCluster, now: Figures, *, elapsed_s: float, lines: int, columns: int
+) -> tuple[RenderableType, int]:
+    """All nodes as they stand, for a terminal of so many lines and columns; how many are left."""
+    count, room = len(cluster.nodes), lines - FRAME_LINES
+    each = max(1, columns // CELL_COLUMNS)
+    needed = -(-count // each)
+    body: RenderableType
+    if count + WORDS_LINES_MIN <= room:
+        body, needed = _by_line(cluster), count
+    elif needed + WORDS_LINES_MIN <= room:
+        body = _by_cell(cluster, each)
+    else:
+        body, needed = _by_dot(cluster), -(-count // max(1, columns))
+    head = Text(summary_line(now, elapsed_s), style="bold")
+    return Group(head, _legend(), body, _slow(cluster)), max(WORDS_LINES_MIN, room - needed)
 
 
 def summary_line(now: Figures, elapsed_s: float) -> str:
     """All nodes in a line."""
     agreement = "agreed" if now.agreement else "DISAGREE"
+    states = [f"{now.up}/{now.nodes} up"]
+    states += [f"{now.frozen} frozen"] if now.frozen else []
+    states += [f"{now.down} down"] if now.down else []
     return (
-        f"{elapsed_s:6.1f} s  {now.up}/{now.nodes} up, height {_range(now.height)} {agreement},"
-        f" peers {now.peers.min}/{now.peers.median:g}/{now.peers.max}, ads {_range(now.ads)},"
-        f" {now.receipts} receipts, {now.earned} earned, cpu {now.cpu_s:.1f} s,"
-        f" rss {now.rss_bytes // MIB} MiB"
+        f"{elapsed_s:6.1f} s  {', '.join(states)}; height {_range(now.height)} {agreement},"
+        f" round {now.round}; peers {_range(now.peers)}, mesh {_range(now.mesh)},"
+        f" ads {_range(now.ads)}; {now.receipts} receipts, {now.earned} earned;"
+        f" cpu {now.cpu_s:.1f} s"
     )
+
+
+def _legend() -> Text:
+    """What the colours say."""
+    words = [("up", "green"), ("up and behind", "yellow"), ("frozen", "magenta"), ("down", "red")]
+    parts: list[str | tuple[str, str]] = []
+    for text, style in words:
+        parts += [("\u25cf ", style), (f"{text}   ", "dim")]
+    return Text.assemble(*parts, ("number of the node, and its height", "dim"))
 
 
 def _range(spread: Spread) -> str:
@@ -98,16 +113,25 @@ def _cells(node: LiveNode) -> list[str]:
     ]
 
 
-def _by_cell(cluster: LiveCluster, lines: int) -> RenderableType:
-    """A cell a node with its height, or dots where even that is too much; then who is slow."""
-    highest = max((node.height for node in cluster.nodes), default=0)
-    cells = [_cell(node, highest) for node in cluster.nodes]
-    if len(cells) > CELLS_PER_LINE * max(1, lines):
-        dots = Text()
-        for node in cluster.nodes:
-            dots.append("●" if node.status else "○", style=_style(node, highest))
-        return Group(dots, _slow(cluster, highest))
-    return Group(Columns(cells, padding=(0, 2), column_first=True), _slow(cluster, highest))
+def _by_cell(cluster: LiveCluster, each: int) -> Text:
+    """A cell a node with its height, in order, so many in a line."""
+    highest, text = _highest(cluster), Text()
+    for at, node in enumerate(cluster.nodes):
+        text.append_text(_cell(node, highest))
+        text.append("\n" if at % each == each - 1 else "  ")
+    return text
+
+
+def _by_dot(cluster: LiveCluster) -> Text:
+    """A dot a node, where there is no room for more."""
+    highest, dots = _highest(cluster), Text()
+    for node in cluster.nodes:
+        dots.append("\u25cf" if node.status else "\u25cb", style=_style(node, highest))
+    return dots
+
+
+def _highest(cluster: LiveCluster) -> int:
+    return max((node.height for node in cluster.nodes), default=0)
 
 
 def _cell(node: LiveNode, highest: int) -> Text:
@@ -121,11 +145,10 @@ def _style(node: LiveNode, highest: int) -> str:
     return "yellow" if is_late else _STYLES[node.state]
 
 
-def _slow(cluster: LiveCluster, highest: int) -> Text:
+def _slow(cluster: LiveCluster) -> Text:
     """The nodes that are furthest behind."""
+    highest = _highest(cluster)
     told = [node for node in cluster.nodes if node.status is not None and node.height < highest]
     slowest = sorted(told, key=lambda node: node.height)[:SLOWEST]
-    words = [f"n{node.index} {node.height - highest}" for node in slowest]
-    down = sum(node.state is NodeState.DOWN for node in cluster.nodes)
-    text = f"behind: {', '.join(words)}" if words else "nobody is behind"
-    return Text(text + (f"; {down} down" if down else ""), style="dim")
+    words = [f"n{node.index} by {highest - node.height}" for node in slowest]
+    return Text(f"behind: {', '.join(words)}" if words else "nobody is behind", style="dim")

@@ -399,6 +399,15 @@ def test_a_node_without_an_offer_says_where_it_is_and_accepts_nothing() -> None:
     assert registry.find(Need(height=Height(1))) == []
 
 
+def test_an_ad_is_renewed_as_often_as_its_node_wants() -> None:
+    registry = started_registry(RegistryParameters(renew_ms_max=15_000))
+    connect(registry, OTHERS[0])
+    at_ms = NOW + 13_000
+    effects = registry.step(TimerFired(RENEW_TIMER), Millis(at_ms))
+    assert [ad.seq for ad in published(effects)] == [2]
+    assert at_ms + 13_500 <= timers(effects)[RENEW_TIMER] <= at_ms + 15_000
+
+
 def test_the_renewal_has_the_next_seq() -> None:
     registry = started_registry()
     effects = registry.step(TimerFired(RENEW_TIMER), Millis(NOW + 200_000))

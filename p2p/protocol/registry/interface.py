@@ -39,7 +39,9 @@ class RegistryParameters(msgspec.Struct, frozen=True):
     """Between our own ads when the operator changes the offer; slower than `ad_gap_ms`."""
     offer_burst_max: int = 4
     ttl_s_min: int = 30
-    """Shortest life of our own ad: it is renewed at a third of its life."""
+    """Shortest life of our own ad."""
+    renew_ms_max: int = 0
+    """Our own ad is renewed after this at the latest; 0: at a third of its life."""
     heard_ms: int = 1_000
     """After the first connection: what the mesh needs to form before an ad is heard."""
     early_ms: tuple[int, ...] = ()

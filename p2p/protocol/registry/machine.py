@@ -16,7 +16,7 @@ Our own ad has a seq that is durable before the ad leaves, so no restart uses on
 - `heard_ms` and more after the first connection, if the last one was published to nobody;
 - again at each of `early_ms` after that connection: a young mesh may have carried it nowhere;
 - when space or addresses changed, at most every `change_gap_ms`;
-- and at a third of its life, a little sooner by lot.
+- and at a third of its life or after `renew_ms_max`, a little sooner by lot.
 
 A node without an offer advertises too, accepting nothing: ads are how nodes find one another.
 After a time alone it asks its first neighbours for the ads that it has missed, and one more at each
@@ -369,8 +369,9 @@ class Registry:
             dropped = [AdDropped(gone, Reason.TOO_MANY)] if gone else []
         self._table.put(Entry(ad, self._new_allowance(now_ms)))
         self._published_ms, self._unheard = now_ms, not self._neighbours
-        third_ms = ad.value.ttl_s * 1000 // 3
-        late_ms = third_ms - self._draws.below(third_ms // 10 + 1)
+        span_ms = ad.value.ttl_s * 1000 // 3
+        span_ms = min(span_ms, self._parameters.renew_ms_max or span_ms)
+        late_ms = span_ms - self._draws.below(span_ms // 10 + 1)
         self._renew_ms = Millis(now_ms + min(late_ms, self._until_early_ms(now_ms)))
         return [
             self._own.saved(with_offer=offer_changed),
