@@ -23,31 +23,32 @@ from sim_harness.scenario.quantities import parse_share, parse_span
 from sim_harness.scenario.schema import Fault
 from sim_harness.scenario.selectors import SETS, Population, check_selector
 
-HELP: Final[dict[str, str]] = {
-    "add": "add FILE [NODE]           store a file with the product's own `p2p add`",
-    "bandwidth": "bandwidth RATE [WHO] [for SPAN]    narrow uplinks, as 256 kbit/s",
-    "black_hole": "black_hole WHO [for SPAN]          dials succeed, and nothing arrives",
-    "byzantine": "byzantine WHO KIND        these nodes start again as liars",
-    "clock": "clock SPAN [WHO] [for SPAN]        set clocks apart, also by -3s",
-    "delay": "delay SPAN [+-SPAN] [WHO] [for SPAN]   messages take longer",
-    "disk_full": "disk_full WHO [for SPAN]           the kernel refuses every write",
-    "empty_disk": "empty_disk WHO [for SPAN]          killed, and back with keys and nothing else",
-    "few_files": "few_files WHO [for SPAN]           no descriptor is left",
-    "half_open": "half_open WHO             they lose their connections, nobody is told",
-    "heal": "heal                      undo all that is hurt",
-    "help": "help                      these lines",
-    "kill": "kill WHO [for SPAN]                SIGKILL; they stay down until heal or restart",
-    "loss": "loss SHARE [WHO] [for SPAN]        packets are lost: late messages, as over TCP",
-    "partition": "partition WHO | WHO ... [for SPAN]     groups do not hear one another",
-    "pause": "pause WHO [SPAN]          SIGSTOP",
-    "quit": "quit                      end everything",
-    "restart": "restart WHO               start them again on the same homes",
-    "slow_cpu": "slow_cpu SHARE WHO [for SPAN]      a share of a core",
-    "slow_disk": "slow_disk SPAN [WHO] [for SPAN]    every commit takes longer",
-    "slow_reader": "slow_reader BYTES WHO [for SPAN]   bytes a second that they read",
-    "status": "status                    the network in a few lines",
-    "torn_write": "torn_write WHO            power fails within their next write",
+HELP: Final[dict[str, tuple[str, str]]] = {
+    "add": ("add FILE [NODE]", "store a file with the product's own `p2p add`"),
+    "bandwidth": ("bandwidth RATE [WHO] [for SPAN]", "narrow uplinks, as 256 kbit/s"),
+    "black_hole": ("black_hole WHO [for SPAN]", "dials succeed, and nothing arrives"),
+    "byzantine": ("byzantine WHO KIND", "these nodes start again as liars"),
+    "clock": ("clock SPAN [WHO] [for SPAN]", "set clocks apart, also by -3s"),
+    "delay": ("delay SPAN [+-SPAN] [WHO] [for SPAN]", "messages take longer"),
+    "disk_full": ("disk_full WHO [for SPAN]", "the kernel refuses every write"),
+    "empty_disk": ("empty_disk WHO [for SPAN]", "killed, and back with keys and nothing else"),
+    "few_files": ("few_files WHO [for SPAN]", "no descriptor is left"),
+    "half_open": ("half_open WHO", "they lose their connections, nobody is told"),
+    "heal": ("heal", "undo all that is hurt"),
+    "help": ("help", "these lines"),
+    "kill": ("kill WHO [for SPAN]", "SIGKILL; they stay down until heal or restart"),
+    "loss": ("loss SHARE [WHO] [for SPAN]", "packets are lost: late messages, as over TCP"),
+    "partition": ("partition WHO | WHO ... [for SPAN]", "groups do not hear one another"),
+    "pause": ("pause WHO [SPAN]", "SIGSTOP"),
+    "quit": ("quit", "end everything"),
+    "restart": ("restart WHO", "start them again on the same homes"),
+    "slow_cpu": ("slow_cpu SHARE WHO [for SPAN]", "a share of a core"),
+    "slow_disk": ("slow_disk SPAN [WHO] [for SPAN]", "every commit takes longer"),
+    "slow_reader": ("slow_reader BYTES WHO [for SPAN]", "bytes a second that they read"),
+    "status": ("status", "the network in a few lines"),
+    "torn_write": ("torn_write WHO", "power fails within their next write"),
 }
+"""By word: how it is used, and what it does."""
 SPAN: Final = re.compile(r"-?\d+(\.\d+)?(us|ms|s|m|h)?")
 _RANGE: Final = re.compile(r"\d+(-\d+)?(,\s*\d+(-\d+)?)*")
 
@@ -99,7 +100,7 @@ def parse(text: str, population: Population) -> Said:
         return _parse(word.lower(), rest, population)
     except (ValueError, msgspec.ValidationError) as error:
         hint = HELP.get(word.lower())
-        raise WordError(f"{error}" + (f"; {hint}" if hint else "")) from None
+        raise WordError(f"{error}" + (f"; {': '.join(hint)}" if hint else "")) from None
 
 
 def _parse(word: str, rest: str, population: Population) -> Said:
@@ -221,4 +222,5 @@ def complete(text: str, population: Population) -> list[str]:
 
 def help_lines(words: Sequence[str] = ()) -> list[str]:
     """A line a word."""
-    return [HELP[word] for word in (words or HELP) if word in HELP]
+    wide = max(len(usage) for usage, _ in HELP.values()) + 2
+    return [f"{HELP[word][0]:{wide}}{HELP[word][1]}" for word in (words or HELP) if word in HELP]

@@ -62,7 +62,7 @@ def test_a_line_means_what_scenarios_say(text: str, said: object) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("kill", "whom"),
+        ("kill", r"^whom\?; kill WHO \[for SPAN\]: SIGKILL"),
         ("kill 100", "nodes 0 to 99"),
         ("kil 1", "did you mean kill"),
         ("pause region:Mars 1s", "matches no node"),
