@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-SCRIPT: Final = 'cat; sleep 1; rm -rf -- "$@"'
+SCRIPT: Final = 'read _; sleep 1; rm -rf -- "$@"'
 
 
 @contextmanager

@@ -12,10 +12,20 @@ import psutil
 import pytest
 import trio
 
+from p2p.model.ledger import STATE_BYTES_MAX, State
+from p2p.model.persistence import Table
+from p2p.node.home import Home
+from p2p.primitives.codec import decode, encode
+from p2p.primitives.digests import digest
 from sim_harness.live.commands import check_run, sized
 from sim_harness.live.disk.offer import fuse_lacks
+from sim_harness.live.evidence import Evidence
+from sim_harness.live.judge import Verdict
+from sim_harness.live.network import LocalPlan, make_homes
+from sim_harness.live.records import FORMAT, LENGTH_BYTES, Disk, Head, Value, read_records
 from sim_harness.live.run import LivePlan, run_live
 from sim_harness.scenario.reading import parse_scenario
+from sim_harness.scenario.results import Check
 from sim_harness.scenario.sections import ScenarioError
 
 pytestmark = pytest.mark.live
@@ -85,6 +95,26 @@ sometimes = ["crashes >= 3"]
 """
 
 
+def enrich(log: Path) -> None:
+    """Let the log say that the first disk held money out of nothing."""
+    values, disks = {}, []
+    for record in read_records(log):
+        if isinstance(record, Value):
+            values[digest(record.data)] = record.data
+        elif isinstance(record, Disk):
+            disks.append(record)
+    (found,) = (name for table, _, name in disks[0].rows if table == Table.STATE.value)
+    state = decode(values[found], State, bytes_max=STATE_BYTES_MAX)
+    data = encode(msgspec.structs.replace(state, supply=state.supply + 1))
+    rows = tuple(
+        (table, key, digest(data) if name == found else name) for table, key, name in disks[0].rows
+    )
+    with log.open("ab") as file:
+        for record in (Value(data), msgspec.structs.replace(disks[0], rows=rows)):
+            packed = msgspec.msgpack.encode(record)
+            file.write(len(packed).to_bytes(LENGTH_BYTES) + packed)
+
+
 def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
@@ -108,11 +138,15 @@ def test_faults_on_real_processes_are_as_asked_and_every_promise_is_kept(tmp_pat
     assert sum(result.adversaries[0].deeds.values()) > 0
     assert {work.kind for work in result.work} >= {"add", "transfer"}
     assert all(work.done for work in result.work if work.kind in ("add", "transfer"))
+    assert result.checks[0] == Check("disks", "every one was read", "7 of 7", holds=True)
     assert result.peak_memory_mib > 50
     assert not (Path(result.run_directory) / "homes").exists()
     again = check_run(Path(result.run_directory))
     assert msgspec.json.encode(again.checks) == msgspec.json.encode(result.checks)
     assert (again.verdict, again.commit_latency) == (result.verdict, result.commit_latency)
+    enrich(Path(result.run_directory) / "events.log")
+    forged = check_run(Path(result.run_directory))
+    assert {one.name for one in forged.checks if not one.holds} == {"validity", "supply"}
 
 
 @pytest.mark.parametrize("disk", ["injected", "fuse"])
@@ -132,7 +166,7 @@ def test_nothing_is_left_of_a_run_that_was_ended(
         while "all serve" not in process.stderr.readline():
             assert process.poll() is None, "it ended by itself"
         children = family(process.pid)
-        assert len(children) == (6 if disk == "fuse" else 5)
+        assert len(children) == (7 if disk == "fuse" else 6), "with parent, janitor and disk"
         os.kill(process.pid, stop)
         process.communicate(timeout=20)
     assert process.returncode == (-9 if stop is signal.SIGKILL else 130)
@@ -143,6 +177,16 @@ def test_nothing_is_left_of_a_run_that_was_ended(
         time.sleep(0.05)
     assert not list(tmp_path.glob("runs/*/homes"))
     assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")
+
+
+def test_a_log_without_a_disk_is_no_pass(tmp_path: Path) -> None:
+    """Given a log that ends before the disks were read; when it is judged; then that is said."""
+    scenario = parse_scenario(STORY, tmp_path / "story.toml")
+    local = LocalPlan(nodes=7, validators=5, seed=3)
+    genesis = Home(make_homes(local, tmp_path / "homes")[0]).read_genesis()
+    head = Head(FORMAT, 3, 5, encode(genesis), str(tmp_path), "story.toml")
+    (disks, *_) = Verdict(Evidence(scenario, head), directory="").result().checks
+    assert disks == Check("disks", "every one was read", "0 of 7", holds=False)
 
 
 def test_another_size_is_checked_against_the_selectors(tmp_path: Path) -> None:
