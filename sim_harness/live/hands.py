@@ -29,7 +29,7 @@ from sim_harness.live.messages import (
     RuleSpec,
 )
 
-ANSWER_S: Final = 2.0
+ANSWER_S: Final = 5.0
 """For a node to answer what it measured; a frozen one does not."""
 ENDING_S: Final = 15.0
 """What a process whose disk was full may take to end, on a busy machine."""
