@@ -11,6 +11,7 @@ import msgspec
 
 from p2p.primitives.units import AccountId
 from p2p.protocol.interface import Committed, RoundStarted
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.live.evidence import Evidence
 from sim_harness.live.records import Taken
 from sim_harness.live.results import LiveResult, NodeCost, ResourcePoint, WorkResult
@@ -345,6 +346,7 @@ class Verdict:
         words = ["sim-harness", "run", evidence.head.file or "FILE", "--world", "live"]
         words += ["--seed", str(evidence.head.seed), "--nodes", str(len(self._world.nodes))]
         words += ["--faults", "kernel"] if evidence.head.kernel else []
+        words += [] if evidence.head.disk is DiskKind.INJECTED else ["--disk", evidence.head.disk]
         return shlex.join(words)
 
     def _node(self, node: WatchedNode, ledger: object) -> NodeResult:

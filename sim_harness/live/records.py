@@ -16,6 +16,7 @@ from p2p.model.persistence import Put, Table
 from p2p.primitives.digests import digest
 from p2p.primitives.units import Digest
 from p2p.storage.port import Store
+from sim_harness.live.disk.kinds import DiskKind
 from sim_harness.scenario.faults import FaultRecord
 from sim_harness.scenario.statements import Sample
 
@@ -42,6 +43,7 @@ class Head(msgspec.Struct, frozen=True, tag=True):
     """The scenario's file, as it was named."""
     kernel: bool = False
     """Whether the kernel broke the network."""
+    disk: DiskKind = DiskKind.INJECTED
 
 
 class Told(msgspec.Struct, frozen=True, tag=True):

@@ -191,6 +191,7 @@ class LiveRun:
             str(Path(scenario.directory).absolute()),
             self.plan.file,
             self.plan.kernel is not None,
+            self.plan.disk,
         )
         self.evidence = Evidence(scenario, head)
         self._record(head)
