@@ -109,6 +109,10 @@ class Watcher:
     async def follow(self) -> None:
         """Pass on what the node notifies of; a status follows every commit."""
         async with self._node.events() as events:
+            # Learned before anybody watched: a node that starts again asks at once for all ads.
+            for ad in self._node.replica.registry.ads():
+                self._note_ad(ad.value.provider, ad.value.seq)
+            self._tell_ads()
             async for event in events:
                 self._pass_on(event)
                 # What came in the same moment: ads come many at a time.
@@ -194,14 +198,16 @@ class Watcher:
                 )
                 self._reporter.tell_newest(self.status())
             case AdLearned():
-                # The status counts them.
-                if self._with_ads:
-                    self._ads.append(AdNoted(event.provider, event.seq, machine_ms()))
-                    if len(self._ads) >= ADS_MAX:
-                        self._tell_ads()
+                self._note_ad(event.provider, event.seq)
             case _:
                 kind = type(event).__name__
                 self._reporter.tell(Noted(kind, describe(event), machine_ms(), pack_event(event)))
+
+    def _note_ad(self, provider: bytes, seq: int) -> None:
+        if self._with_ads:
+            self._ads.append(AdNoted(provider, seq, machine_ms()))
+            if len(self._ads) >= ADS_MAX:
+                self._tell_ads()
 
     def _tell_ads(self) -> None:
         if self._ads:
