@@ -24,7 +24,8 @@ import msgspec
 import trio
 
 from p2p.node.testnet import free_base_port
-from sim_harness.live.cluster import ClusterError, LiveCluster, NodeState, open_homes
+from sim_harness.live.cluster import ClusterError, LiveCluster, NodeState
+from sim_harness.live.homes import open_homes
 from sim_harness.live.messages import Reprice
 from sim_harness.live.network import HOST, LocalPlan, open_network
 from sim_harness.live.process_memory import usage

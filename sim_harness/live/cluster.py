@@ -8,8 +8,7 @@ An end that nobody ordered is a failure: whoever waits hears of it at once, with
 the node's log.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
@@ -19,11 +18,8 @@ import psutil
 import trio
 
 from p2p.api.client import ApiClient
-from sim_harness.live.disk.fuse_disk import FuseDisk, open_disk
-from sim_harness.live.disk.kinds import DiskKind
-from sim_harness.live.kernel.faults import KernelFaults, open_kernel_faults
-from sim_harness.live.kernel.namespace import unshare_words
-from sim_harness.live.kernel.offer import Offer
+from sim_harness.live.disk.fuse_disk import FuseDisk
+from sim_harness.live.kernel.faults import KernelFaults
 from sim_harness.live.messages import (
     AdNoted,
     AdsNoted,
@@ -35,7 +31,7 @@ from sim_harness.live.messages import (
     Status,
     VoteNoted,
 )
-from sim_harness.live.zygote import NODE_ENTRY, Child, Zygote, ZygoteError, open_zygote
+from sim_harness.live.zygote import Child, Zygote, ZygoteError
 
 T = TypeVar("T")
 
@@ -124,7 +120,7 @@ class LiveNode:
 
 
 class LiveCluster:
-    """Nodes as processes of one zygote; made by `open_homes` or `open_cluster`."""
+    """Nodes as processes of one zygote; made by `homes.open_homes`."""
 
     def __init__(
         self,
@@ -406,62 +402,6 @@ class LiveCluster:
             pass  # Then no child is left either.
         for child in children:
             child.close()
-
-
-@asynccontextmanager
-async def open_homes(
-    homes: Sequence[Path],
-    *,
-    entry: str = NODE_ENTRY,
-    options: dict[str, str] | None = None,
-    scratch: Sequence[Path] = (),
-    logs: Path | None = None,
-    kernel: Offer | None = None,
-    seed: int = 0,
-    disk: DiskKind = DiskKind.INJECTED,
-) -> AsyncIterator[LiveCluster]:
-    """A cluster over homes that exist; no node is started yet, and none is left at the end.
-
-    Args:
-        homes: one directory a node, in node order.
-        entry: `module:function` that a node's process runs.
-        options: for the entry function alone.
-        scratch: directories to be removed at the end, also when this process is killed.
-        logs: a directory for the nodes' output; None: each in its home.
-        kernel: what the kernel has, to give the nodes a network namespace of their own; None: the
-            machine's network.
-        seed: of what is drawn there.
-        disk: how disks are hurt.
-
-    Raises:
-        UserError: this kind of disk is not to be had here.
-        ZygoteError: the parent of all processes could not start, or died.
-        KernelError: the namespace could not be set up.
-    """
-    within = () if kernel is None else unshare_words()
-    async with AsyncExitStack() as stack:
-        mounted = await stack.enter_async_context(_disk_under(homes, disk))
-        zygote = await stack.enter_async_context(
-            open_zygote(entry, scratch=scratch, within=within, disk=mounted)
-        )
-        cluster = LiveCluster(zygote, homes, options, logs=logs, disk=mounted)
-        if kernel is not None:
-            cluster.kernel = await stack.enter_async_context(
-                open_kernel_faults(zygote.pid, kernel, len(homes), seed=seed)
-            )
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(cluster.run)
-        yield cluster
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def _disk_under(homes: Sequence[Path], kind: DiskKind) -> AsyncIterator[FuseDisk | None]:
-    if kind is DiskKind.INJECTED:
-        yield None
-        return
-    async with open_disk(homes[0].parent) as disk:
-        yield disk
 
 
 def _append(items: list[T], item: T, maximum: int) -> None:

@@ -13,8 +13,9 @@ from p2p.model.parameters import Parameters, with_overrides
 from p2p.node.errors import UserError
 from p2p.node.testnet import NetworkPlan, make_testnet
 from p2p.primitives.units import MIB
-from sim_harness.live.cluster import LiveCluster, open_homes
+from sim_harness.live.cluster import LiveCluster
 from sim_harness.live.disk.kinds import DiskKind
+from sim_harness.live.homes import open_homes
 from sim_harness.live.janitor import janitor
 from sim_harness.live.kernel.offer import Offer
 from sim_harness.live.zygote import NODE_ENTRY

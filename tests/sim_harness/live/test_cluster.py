@@ -8,7 +8,8 @@ import psutil
 import pytest
 import trio
 
-from sim_harness.live.cluster import ClusterError, LiveCluster, NodeState, open_homes
+from sim_harness.live.cluster import ClusterError, LiveCluster, NodeState
+from sim_harness.live.homes import open_homes
 
 pytestmark = pytest.mark.live
 
