@@ -45,7 +45,7 @@ ADS: Final = 20
 EVERY_S: Final = 1.0
 TAIL_S: Final = 10.0
 CALM_S: Final = 5.0
-UP_S: Final = 400.0
+UP_S: Final = 240.0
 SEED: Final = 11
 DRAWN: Final = (
     "bring_up_s",
