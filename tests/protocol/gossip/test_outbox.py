@@ -20,7 +20,7 @@ from p2p.protocol.gossip import (
     RpcSent,
     SendRpc,
 )
-from p2p.protocol.gossip.outbox import Outbox
+from p2p.protocol.gossip.outbox import WORD_EVERY, Outbox
 from tests.protocol.gossip.kit import OTHER, Bench, T, announce, names, receivers, sent
 
 A, B, C = names(3)
@@ -364,6 +364,16 @@ def test_what_waits_is_not_sent_to_whoever_sends_it_meanwhile() -> None:
     bench.message(A, waits)
     bench.now_ms += 100
     assert sent(bench.step(TimerFired(FLUSH))) == {B: Rpc(publish=(waits,))}
+
+
+def test_who_is_always_told_first_says_a_word_now_and_then_all_the_same() -> None:
+    outbox = Outbox(A, PATIENT, waiting={}, patient={}, dropped=[0] * len(Priority))
+    messages = [Message(T, b"%d" % number) for number in range(3 * WORD_EVERY)]
+    for message in messages:
+        outbox.add_message(message)
+        outbox.forget_message(message)
+    assert outbox.take() == Rpc(publish=tuple(messages[WORD_EVERY - 1 :: WORD_EVERY]))
+    assert outbox.take() is None
 
 
 def test_what_waits_for_a_peer_that_leaves_is_forgotten() -> None:
