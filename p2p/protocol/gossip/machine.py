@@ -81,7 +81,7 @@ class Gossip:
             draws=draws,
             counters=self._counters,
         )
-        self._muteness = Muteness(parameters, self._neighbours, self._mesh)
+        self._muteness = Muteness(parameters, self._neighbours, self._mesh, self._cache)
         self._incoming = Incoming(
             Parts(
                 parameters=parameters,

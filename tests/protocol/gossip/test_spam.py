@@ -248,6 +248,24 @@ def test_a_mesh_peer_that_says_anything_is_not_mute(word: str) -> None:
     assert bench.gossip.score(A) >= 0
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_hears_all_from_us_is_asked_before_it_counts_as_mute(*, answers: bool) -> None:
+    rules = ScoreParameters(topic=TopicScore(mute_messages=20, mute_ms=15_000, mute_failure=160.0))
+    bench = linked(Bench(GossipParameters(scores=rules), topics=(T,)))
+    asked = 0
+    for number in range(60):
+        news = Message(T, b"news %d" % number)
+        bench.accept(B, news)
+        rpcs = sent(bench.heartbeat())
+        if A in rpcs and rpcs[A].iwant:
+            asked += 1
+            assert rpcs[A].iwant == (news.id,)
+            if answers:
+                bench.message(A, news)
+    assert asked
+    assert (bench.gossip.score(A) < -80) == (not answers)
+
+
 def test_in_a_silent_topic_and_while_we_sleep_nobody_is_mute() -> None:
     bench = linked(Bench(GossipParameters(scores=MUTE), topics=(T,)))
     bench.heartbeat(100)
