@@ -185,17 +185,19 @@ class LiveCluster:
         )
 
     async def start_all(self) -> None:
-        """Start all nodes that are down, a few at a time. Raises ClusterError."""
-        limiter = trio.CapacityLimiter(STARTING_MAX)
+        """Start all nodes that are down, in order, a few at a time. Raises ClusterError.
 
-        async def start_one(index: int) -> None:
-            async with limiter:
+        The first ones are seeds and validators: who comes before them finds nobody, and waits.
+        """
+        waiting = iter([node.index for node in self.nodes if node.state is NodeState.DOWN])
+
+        async def start_in_turn() -> None:
+            for index in waiting:
                 await self.start(index)
 
         async with trio.open_nursery() as nursery:
-            for node in self.nodes:
-                if node.state is NodeState.DOWN:
-                    nursery.start_soon(start_one, node.index)
+            for _ in range(STARTING_MAX):
+                nursery.start_soon(start_in_turn)
 
     async def stop_all(self) -> None:
         """SIGTERM for all at once, SIGKILL for who is left soon after."""

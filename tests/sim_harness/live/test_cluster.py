@@ -8,8 +8,9 @@ import psutil
 import pytest
 import trio
 
-from sim_harness.live.cluster import ClusterError, LiveCluster, NodeState
+from sim_harness.live.cluster import STARTING_MAX, ClusterError, LiveCluster, NodeState
 from sim_harness.live.homes import open_homes
+from sim_harness.live.messages import NodeWord
 
 pytestmark = pytest.mark.live
 
@@ -36,6 +37,30 @@ async def test_all_nodes_start_serve_and_are_gone_at_the_end(tmp_path: Path) -> 
         pids = [node.pid for node in cluster.nodes]
         assert len(set(pids)) == 6
     assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
+
+
+class Order:
+    """Hears in which order nodes begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+
+    def began(self, index: int) -> None:
+        self.begun.append(index)
+
+    def heard(self, index: int, word: NodeWord) -> None: ...
+
+    def ended(self, index: int, code: int, *, ordered: bool) -> bool:
+        return True
+
+
+async def test_the_first_nodes_start_first(tmp_path: Path) -> None:
+    """Given seeds and validators in front; when all start; then nobody overtakes by far."""
+    async with cluster_of(tmp_path, 16) as cluster:
+        cluster.listener = order = Order()
+        await cluster.start_all()
+    assert sorted(order.begun) == list(range(16))
+    assert all(abs(index - at) < STARTING_MAX for at, index in enumerate(order.begun))
 
 
 async def test_a_killed_node_comes_back_with_what_it_had(tmp_path: Path) -> None:
