@@ -9,6 +9,7 @@ that two faults keep down starts when both are over. Everything that was done is
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Final
 
 import msgspec
 
@@ -27,6 +28,9 @@ from sim_harness.virtual.weather import Rule
 from sim_harness.virtual.world import World
 
 Undo = Callable[[], None]
+NAMED_MAX: Final = 12
+"""Nodes and rows of nodes that are named one by one; records have all of them as numbers."""
+NAMED_FIRST: Final = 4
 BITS: int = 8
 START_WITHIN = millis(100)
 """A supervisor is quick to start a process again."""
@@ -344,7 +348,7 @@ class FaultRunner:
 
 
 def names(indices: Sequence[int]) -> str:
-    """Nodes for people: `n0-n3, n7`."""
+    """Nodes for people: `n0-n3, n7`, or how many and the first of them."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and runs[-1][-1] == index - 1:
@@ -352,4 +356,6 @@ def names(indices: Sequence[int]) -> str:
         else:
             runs.append([index])
     texts = [f"n{run[0]}" if len(run) == 1 else f"n{run[0]}-n{run[-1]}" for run in runs]
+    if len(texts) > NAMED_MAX:
+        return f"{len(indices)} nodes ({', '.join(texts[:NAMED_FIRST])}, ...)"
     return ", ".join(texts) or "nobody"

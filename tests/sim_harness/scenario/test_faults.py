@@ -251,3 +251,9 @@ def test_sessions_may_come_from_a_trace(tmp_path: Path) -> None:
 def test_nodes_are_named_in_runs() -> None:
     assert names([0, 1, 2, 5, 7, 8]) == "n0-n2, n5, n7-n8"
     assert names([]) == "nobody"
+
+
+def test_few_nodes_are_named_and_many_are_counted() -> None:
+    assert names([0, 1, 2, 3, 7]) == "n0-n3, n7"
+    assert names([]) == "nobody"
+    assert names(range(0, 40, 2)) == "20 nodes (n0, n2, n4, n6, ...)"
