@@ -178,6 +178,8 @@ async def test_signed_messages_are_rejected_and_their_sender_stays_connected() -
         await node.dial(other.peer, other.address)
         await onlooker.dial(node.peer, node.address)
         await wait_until(lambda: len(node.mesh()) == 2, DEADLINE_S)
+        # What it publishes before it knows that we listen goes nowhere.
+        await wait_mesh_of(other, node, inside=True)
         await other.publish(b"signed")
         await wait_until(lambda: node.node.penalties, DEADLINE_S)
         assert {(one.peer, one.reason) for one in node.node.penalties} == {
