@@ -22,6 +22,7 @@ class HeldDescriptors:
     def __init__(self) -> None:
         self._held: list[int] = []
         self._limit: tuple[int, int] | None = None
+        self._holding = trio.Event()
         self.refused = 0
         """Times that the kernel refused one more: at least every look found none left."""
 
@@ -37,6 +38,7 @@ class HeldDescriptors:
             # A new descriptor takes the lowest number that is free; the limit is one of numbers.
             highest = max(int(name) for name in os.listdir("/proc/self/fd"))
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, self._limit[1]))
+            self._holding.set()
         self._take()
 
     def let_go(self) -> None:
@@ -44,15 +46,16 @@ class HeldDescriptors:
         if self._limit is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
             self._limit = None
+            self._holding = trio.Event()
         while self._held:
             os.close(self._held.pop())
 
     async def run(self) -> None:
         """Take what becomes free, while anything is held; until cancelled."""
         while True:
-            await trio.sleep(TAKE_PAUSE_S if self._limit is not None else TAKE_PAUSE_S * 10)
-            if self._limit is not None:
-                self._take()
+            await self._holding.wait()
+            self._take()
+            await trio.sleep(TAKE_PAUSE_S)
 
     def _take(self) -> None:
         while True:
