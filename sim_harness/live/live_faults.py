@@ -8,7 +8,6 @@ lasted, in `measured`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 import trio
 
@@ -35,8 +34,6 @@ from sim_harness.virtual.world import World
 Undo = Callable[[], Awaitable[None]]
 Note = Callable[[int, FaultRecord], None]
 """Hears of a fault's record, by number, whenever it changes."""
-MEASURED_MAX: Final = 8
-"""Nodes that are asked what they measured of a fault."""
 
 
 class LiveFaults:
@@ -107,7 +104,7 @@ class LiveFaults:
         self.touched.update(chosen)
         number, self._numbers = self._numbers, self._numbers + 1
         self.records[number] = record
-        probe = Probe(self.hands, fault, chosen[:MEASURED_MAX])
+        probe = Probe(self.hands, fault, chosen)
         with trio.CancelScope(shield=True):
             await probe.begin()
             undo, record.what = await self._harm(fault, groups, record)

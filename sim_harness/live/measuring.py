@@ -23,6 +23,8 @@ from sim_harness.scenario import schema
 from sim_harness.scenario.schema import Fault
 
 KBIT: Final = 1_000
+ASKED_MAX: Final = 8
+"""Victims that are asked what they measured of a fault."""
 PROCESSES: Final = (
     schema.Kill,
     schema.Restart,
@@ -38,12 +40,13 @@ PROCESSES: Final = (
 
 
 class Probe:
-    """Measures one fault at some of its victims."""
+    """Measures one fault: what victims have to be asked for, at some of them."""
 
     def __init__(self, hands: Hands, fault: Fault, nodes: Sequence[int]) -> None:
         self._hands = hands
         self._fault = fault
         self._nodes = nodes
+        self._asked = nodes[:ASKED_MAX]
         self._before: dict[int, Measured] = {}
         self._during: dict[int, Measured] = {}
         self._began_s = time.monotonic()
@@ -60,7 +63,7 @@ class Probe:
     async def begin(self) -> None:
         """Before the harm: nodes begin to measure anew."""
         if self._asks_nodes:
-            self._before = await self._hands.measure(self._nodes)
+            self._before = await self._hands.measure(self._asked)
         self._syncs = await self._synced()
         self._cpu_s = self._processors()
         self._peers_before = self._peers()
@@ -71,7 +74,7 @@ class Probe:
         """Before the harm is undone."""
         self._restarts = sum(self._starts().values()) - sum(self._starts_before.values())
         if self._asks_nodes:
-            self._during = await self._hands.measure(self._nodes)
+            self._during = await self._hands.measure(self._asked)
         before, self._syncs_before = self._refused, self._syncs
         self._syncs = await self._synced()
         self._refused -= before
@@ -133,7 +136,7 @@ class Probe:
         disk = self._hands.cluster.disk
         if disk is None or not isinstance(self._fault, schema.SlowDisk | schema.DiskFull):
             return []
-        found = [await disk.probe(index) for index in self._nodes]
+        found = [await disk.probe(index) for index in self._asked]
         self._refused = sum(one.refused for one in found)
         return [one.sync_us / 1_000 for one in found if not one.error]
 

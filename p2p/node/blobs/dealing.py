@@ -1,21 +1,20 @@
 """Dealings of a consumer: connecting to providers and running one transfer with one of them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import msgspec
-import trio
 
 from p2p.model.ad import CapacityAd
-from p2p.model.blob import BLOB_PROTOCOL, WINDOW_BYTES, Find, Found, Manifest
+from p2p.model.blob import WINDOW_BYTES, Find, Found, Manifest
 from p2p.model.rejection import Reason
-from p2p.network.port import MessageStream, TransportError
+from p2p.network.port import MessageStream
 from p2p.node.blobs.deal import Deal, DealLimits, Debts, Shape
 from p2p.node.blobs.local import SourceFile
 from p2p.node.blobs.port import BlobNode
 from p2p.node.blobs.results import Placement
-from p2p.node.blobs.session import SESSION_FAULTS, Refusal, exchange
+from p2p.node.blobs.session import SESSION_FAULTS, Refusal, exchange, open_session
 from p2p.node.blobs.wallet import Wallet, WalletLimits
 from p2p.primitives.keys import peer_id_of
 from p2p.primitives.units import BlobId, ChannelId
@@ -44,22 +43,14 @@ class Dealer:
         self.wallet = Wallet(node, limits.wallet)
         self._debts = Debts()
 
-    @asynccontextmanager
-    async def stream(self, ad: CapacityAd) -> AsyncIterator[MessageStream]:
+    def stream(self, ad: CapacityAd) -> AbstractAsyncContextManager[MessageStream]:
         """A stream to the provider of an ad, connecting first. Raises TransportError."""
-        peer = peer_id_of(ad.provider)
-        try:
-            with trio.fail_after(self.limits.connect_s):
-                await self.node.transport.dial(peer, ad.addrs)
-        except trio.TooSlowError:
-            raise TransportError("no connection in time") from None
-        stream = await self.node.transport.open_stream(
-            peer, BLOB_PROTOCOL, deadline_s=self.limits.connect_s
+        return open_session(
+            self.node.transport,
+            peer_id_of(ad.provider),
+            ad.addrs,
+            deadline_s=self.limits.connect_s,
         )
-        try:
-            yield stream
-        finally:
-            await stream.close()
 
     async def place(
         self,

@@ -15,7 +15,14 @@ from p2p.protocol.interface import Command, Event
 from p2p.protocol.receipts import Channels
 
 
-class Ads(Protocol):
+class Addresses(Protocol):
+    """Where accounts can be reached."""
+
+    def addresses_of(self, account: AccountId) -> tuple[str, ...]:
+        """Multiaddresses; none when unknown."""
+
+
+class Ads(Addresses, Protocol):
     """The registry, to read."""
 
     def ads(self) -> Sequence[Verified[CapacityAd]]:
@@ -32,6 +39,9 @@ class ReplicaView(Protocol):
 
     @property
     def registry(self) -> Ads: ...
+
+    @property
+    def membership(self) -> Addresses: ...
 
     @property
     def channels(self) -> Channels: ...

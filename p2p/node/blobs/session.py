@@ -1,20 +1,21 @@
 """One stream of `/gigmesh/blob/1`: control messages, checked receipts, and what can go wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
 
 from p2p.model.ad import CapacityAd
-from p2p.model.blob import MESSAGE_BYTES_MAX, BlobMessage, Refused
+from p2p.model.blob import BLOB_PROTOCOL, MESSAGE_BYTES_MAX, BlobMessage, Refused
 from p2p.model.commands import StoreReceipt
 from p2p.model.receipt import ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
-from p2p.network.port import MessageStream, StreamClosed, TransportError
+from p2p.network.port import MessageStream, StreamClosed, Transport, TransportError
 from p2p.node.blobs.port import BlobNode
 from p2p.primitives.codec import Malformed, decode, encode
 from p2p.primitives.signing import Verified
-from p2p.primitives.units import Height
+from p2p.primitives.units import Height, PeerId
 from p2p.protocol.interface import Command
 from p2p.storage.blobs import BlobFault
 
@@ -53,6 +54,23 @@ def describe(error: Exception) -> str:
             f"{refused.reason.value} ({refused.detail})" if refused.detail else refused.reason.value
         )
     return str(error)
+
+
+@asynccontextmanager
+async def open_session(
+    transport: Transport, peer: PeerId, addresses: Sequence[str], *, deadline_s: float
+) -> AsyncIterator[MessageStream]:
+    """A stream to a peer, connecting first unless connected. Raises TransportError."""
+    try:
+        with trio.fail_after(deadline_s):
+            await transport.dial(peer, addresses)
+    except trio.TooSlowError:
+        raise TransportError("no connection in time") from None
+    stream = await transport.open_stream(peer, BLOB_PROTOCOL, deadline_s=deadline_s)
+    try:
+        yield stream
+    finally:
+        await stream.close()
 
 
 async def send_message(stream: MessageStream, message: BlobMessage, *, deadline_s: float) -> None:

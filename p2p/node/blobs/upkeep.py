@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from p2p.model.blob import BLOB_PROTOCOL, Paid, Pay, Renew
+from p2p.model.blob import Paid, Pay, Renew
 from p2p.model.commands import NO_WORK, SignReceipt, StoreReceipt
 from p2p.model.receipt import EPOCH_SKEW_MAX, ServiceReceipt
 from p2p.model.rejection import Reason, Rejected
@@ -31,12 +31,14 @@ from p2p.node.blobs.session import (
     checked_receipt,
     describe,
     exchange,
+    open_session,
     receive_message,
     send_message,
     store_shown,
 )
 from p2p.node.blobs.wallet import Wallet
 from p2p.primitives.keys import peer_id_of
+from p2p.primitives.units import AccountId
 from p2p.protocol.interface import Committed
 from p2p.storage.blobs import BlobFault, BlobFiles
 
@@ -77,7 +79,7 @@ class Upkeep:
             log.warning("%s", error)
 
     async def renew(self) -> None:
-        """Ask connected consumers for a later date on receipts that were too late to settle."""
+        """Ask consumers for a later date on receipts that were too late to settle."""
         stale = self._node.replica.channels.stale()
         async with trio.open_nursery() as nursery:
             for receipt in stale[:RENEWALS_MAX]:
@@ -86,15 +88,20 @@ class Upkeep:
     async def _renew(self, receipt: ServiceReceipt) -> None:
         try:
             with self._provider.one_transfer(receipt.channel):
-                stream = await self._node.transport.open_stream(
-                    peer_id_of(receipt.consumer), BLOB_PROTOCOL, deadline_s=RENEWAL_S
-                )
-                try:
+                async with open_session(
+                    self._node.transport,
+                    peer_id_of(receipt.consumer),
+                    self._addresses_of(receipt.consumer),
+                    deadline_s=RENEWAL_S,
+                ) as stream:
                     await self._ask(stream, receipt)
-                finally:
-                    await stream.close()
         except SESSION_FAULTS as error:
             log.debug("no later date for channel %s: %s", receipt.channel.hex(), describe(error))
+
+    def _addresses_of(self, consumer: AccountId) -> tuple[str, ...]:
+        """Where to dial a consumer: a partition may have ended the connection that it opened."""
+        replica = self._node.replica
+        return replica.registry.addresses_of(consumer) or replica.membership.addresses_of(consumer)
 
     async def _ask(self, stream: MessageStream, receipt: ServiceReceipt) -> None:
         ad = self._provider.own_ad()

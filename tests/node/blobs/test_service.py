@@ -266,6 +266,10 @@ async def test_a_receipt_that_came_too_late_is_dated_anew_and_settles(
         world._published = []  # a partition: no block hears of it
         world.commit()
     (late,) = anna.replica.channels.stale()
+    world.connections.clear()  # the partition ended them, and nobody knows where the consumer is
+    await anna.service._upkeep.renew()
+    assert anna.newest == [late]
+    world.addresses[world.me.account] = ("/ip4/127.0.0.1/tcp/4001",)
     await anna.service._upkeep.renew()
     renewed = anna.newest[0]
     assert (renewed.amount, renewed.seq) == (late.amount, late.seq + 1)

@@ -71,6 +71,12 @@ class MemoryTransport:
         await trio.lowlevel.checkpoint()
         if self._world.by_peer(peer).is_down:
             raise DialFailed("nobody answers")
+        if not addresses and not self._is_connected(peer):
+            raise DialFailed("no address is known")
+        self._world.connections.add(frozenset((self.peer_id, peer)))
+
+    def _is_connected(self, peer: PeerId) -> bool:
+        return frozenset((self.peer_id, peer)) in self._world.connections
 
     async def hang_up(self, peer: PeerId) -> None: ...
 
@@ -83,7 +89,7 @@ class MemoryTransport:
 
     async def open_stream(self, peer: PeerId, protocol: str, *, deadline_s: float) -> MessageStream:
         other = self._world.by_peer(peer)
-        if other.is_down:
+        if other.is_down or not self._is_connected(peer):
             raise StreamClosed("not connected")
         mine, theirs = stream_pair(self.peer_id, peer)
         theirs.filter = other.filter
@@ -107,6 +113,13 @@ class View:
     @property
     def registry(self) -> "View":
         return self
+
+    @property
+    def membership(self) -> "View":
+        return self
+
+    def addresses_of(self, account: AccountId) -> tuple[str, ...]:
+        return self._world.addresses.get(account, ())
 
     def ads(self) -> Sequence[Verified[CapacityAd]]:
         return [self._world.ads[account] for account in sorted(self._world.ads)]
@@ -224,6 +237,8 @@ class World:
         self.rules = rules_of(genesis)
         self.state = genesis_state(genesis)
         self.ads: dict[AccountId, Verified[CapacityAd]] = {}
+        self.addresses: dict[AccountId, tuple[str, ...]] = {}
+        self.connections: set[frozenset[PeerId]] = set()
         self.makes_blocks = True
         self.settled: list[ServiceReceipt] = []
         self._watchers: list[trio.MemorySendChannel[Event]] = []
