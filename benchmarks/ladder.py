@@ -91,7 +91,7 @@ async def ours(nodes: int) -> AsyncIterator[LiveCluster]:
             jitter_us=0,
             bytes_per_second=UNBOUNDED,
             parameters=(("gossip.patience_ms", 1_000),)
-            if nodes > 100
+            if nodes > 300
             else (("gossip.flush_ms", 20),),
         ).write(Path(scratch))
         options = {
@@ -211,7 +211,6 @@ def drawing(steps: list[Step]) -> str:
 
 def _row(step: Step) -> Row:
     """As a row of a sweep, whose plots these are."""
-    ours = step.stack == "ours"
     return Row(
         job="",
         settings={"nodes": step.nodes, "stack": step.stack},
@@ -223,7 +222,7 @@ def _row(step: Step) -> Row:
             "bring_up_s": step.up_s,
             "ad_p50": step.ad.p50 if step.ad.count else None,
             "ad_p99": step.ad.p99 if step.ad.count else None,
-            "commit_p50": step.commit.p50 if ours else None,
+            "commit_p50": step.commit.p50 if step.commit.count else None,
             "cpu_percent_node": step.cpu_percent_node,
             "peak_memory_mib": step.memory_mib,
         },

@@ -10,7 +10,7 @@ from p2p.protocol.registry.interface import (
     RegistryEffect,
     RegistryParameters,
 )
-from tests.protocol.test_registry import (
+from tests.protocol.registry_bench import (
     NOW,
     OTHERS,
     connect,

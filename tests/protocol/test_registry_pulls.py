@@ -19,7 +19,7 @@ from p2p.protocol.registry.interface import (
     RegistryEffect,
 )
 from p2p.protocol.registry.table import AdTable, Allowance, Entry
-from tests.protocol.test_registry import (
+from tests.protocol.registry_bench import (
     NOW,
     OTHERS,
     connect,
