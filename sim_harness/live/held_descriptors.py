@@ -54,7 +54,8 @@ class HeldDescriptors:
         """Take what becomes free, while anything is held; until cancelled."""
         while True:
             await self._holding.wait()
-            self._take()
+            if self._limit is not None:  # It may have been let go on the way back from waiting.
+                self._take()
             await trio.sleep(TAKE_PAUSE_S)
 
     def _take(self) -> None:

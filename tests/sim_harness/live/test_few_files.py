@@ -56,6 +56,10 @@ def test_who_holds_nothing_never_wakes_up() -> None:
                 held.let_go()
             await trio.sleep(1)
             assert trio.lowlevel.current_statistics().seconds_to_next_deadline == inf
+            held.hold()
+            held.let_go()  # before `run` came to take anything
+            await trio.sleep(1)
+            assert held.count == 0
             nursery.cancel_scope.cancel()
 
     trio.run(watch, clock=trio.testing.MockClock(autojump_threshold=0))
