@@ -209,9 +209,10 @@ async def test_a_gossip_node_serves_on_after_every_attack() -> None:
 async def drip_and_ask_for_plaintext(node: Victim) -> None:
     """300 sockets that say a byte now and then keep nobody out, and plaintext is refused."""
 
-    async def drip() -> None:
-        with suppress(OSError, trio.BrokenResourceError):
-            async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+    async def drip(task_status: trio.TaskStatus[None]) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
+            task_status.started()
+            with suppress(OSError, trio.BrokenResourceError):
                 for byte in encode_token(HEADER):
                     await stream.send_all(bytes([byte]))
                     await trio.sleep(0.3)
@@ -219,8 +220,7 @@ async def drip_and_ask_for_plaintext(node: Victim) -> None:
     refusal = encode_token(HEADER) + encode_token(b"na")
     async with trio.open_nursery() as nursery:
         for _ in range(SLOW_SOCKETS):
-            nursery.start_soon(drip)
-        await trio.sleep(0.5)
+            await nursery.start(drip)
         with trio.fail_after(DEADLINE_S):
             async with await trio.open_tcp_stream("127.0.0.1", node.port) as stream:
                 await stream.send_all(encode_token(HEADER) + encode_token(b"/plaintext/2.0.0"))
